@@ -1,0 +1,93 @@
+"""The held-out IXYZ bound of given weights, for the behaviour table.
+
+Always measured in the same way, however the weights were trained: log-densities averaged
+over space and levels, temperature 1, minibatches of one size K (the bound cannot tell
+apart more than log K nats, so values for different K are not comparable).
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pim_jax import weights
+from pim_jax.behaviour import Bound
+from pim_jax.model import ModelConfig, Pim, init_params, position_weights, positions
+from pim_jax.objective import ixyz
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _ixyz(
+    params: Mapping[str, Any],
+    pixels_x: jax.Array,
+    pixels_y: jax.Array,
+    key: jax.Array,
+    config: ModelConfig,
+) -> jax.Array:
+    x, y = (jnp.asarray(p, jnp.float32) / 255 for p in (pixels_x, pixels_y))
+    outputs: Any = Pim(config).apply({"params": params}, x, y)
+    marginal_x, marginal_y, joint = outputs
+    loc = positions(joint)
+    return ixyz(
+        loc,
+        positions(marginal_x),
+        positions(marginal_y),
+        jax.random.normal(key, loc.shape),
+        position_weights([level[0, ..., 0].size for level in joint]),
+    ).bound
+
+
+def held_out_ixyz(
+    params: Mapping[str, Any],
+    config: ModelConfig,
+    x: np.ndarray,
+    y: np.ndarray,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> np.ndarray:
+    """IXYZ of each pair of frames, in nats, with the other pairs of its batch as marginal.
+
+    Args:
+      params: weights with the joint encoder.
+      config: their architecture.
+      x, y: (n, h, w, 3) uint8, n at least 2. If n is not a multiple of the batch, the
+        last pairs are left out; if it is smaller, n is the batch.
+      batch_size: K, pairs in the minibatch marginal, the own one included.
+      seed: of the noise.
+
+    Returns: (pairs used,) float64.
+    """
+    size = min(batch_size, len(x))
+    values = []
+    for k in range(len(x) // size):
+        rows = slice(k * size, (k + 1) * size)
+        key = jax.random.fold_in(jax.random.key(seed), k)
+        values.append(np.asarray(_ixyz(params, x[rows], y[rows], key, config)))
+    return np.concatenate(values).astype(np.float64)
+
+
+def bound_of(params: Mapping[str, Any], config: ModelConfig, batch_size: int) -> Bound:
+    """`held_out_ixyz` of these weights as a function of the frames alone."""
+    return lambda x, y: held_out_ixyz(params, config, x, y, batch_size)
+
+
+def with_joint_encoder(folder: str | Path) -> tuple[dict[str, Any], ModelConfig] | None:
+    """Weights and architecture in a folder, or None if they lack the joint encoder."""
+    params, config = weights.read(folder)
+    return (params, config) if "joint_encoder" in params else None
+
+
+def initial_seed(folder: str | Path) -> int:
+    """The seed that a training run started from; 0 for other folders."""
+    options = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    return int(options.get("seed", 0))
+
+
+def initial_params(config: ModelConfig, seed: int) -> dict[str, Any]:
+    """The random weights that training with this seed starts from."""
+    return init_params(config, jax.random.key(seed))

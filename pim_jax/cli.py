@@ -1,0 +1,104 @@
+"""The command `pim-jax`: distance between two images, conversion of weights, metrics."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+from rich.console import Console
+from rich.table import Table
+
+from pim_jax import published, weights
+from pim_jax.data.images import read_image
+from pim_jax.metrics import METRICS
+
+DEFAULT_METRIC = "ssim"
+
+# What each metric measures, and where it is from; one entry for each of METRICS.
+SOURCES = {
+    "psnr": "mean squared error, of which PSNR is a decreasing function",
+    "ssim": "1 - SSIM; Wang et al. 2004",
+    "ms-ssim": "1 - MS-SSIM; Wang et al. 2003",
+    "pim-1-published": "PIM, one Gaussian; Bhardwaj et al. 2020, released weights",
+    "pim-5-published": "PIM, five Gaussians; Bhardwaj et al. 2020, released weights",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; 0 if it succeeded, 2 after one line on stderr if it did not.
+
+    Args:
+      arguments: in place of those of the process.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "distance":
+            _distance(options.image_a, options.image_b, options.metric, options.weights)
+        elif options.command == "convert":
+            weights.write(options.destination, *weights.read(options.source))
+        else:
+            _metrics()
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).split())
+        _console(stderr=True).print(f"pim-jax: {message}")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pim-jax", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    distance = commands.add_parser(
+        "distance", help="print the distance of two images of one size"
+    )
+    distance.add_argument("image_a", type=Path, metavar="A")
+    distance.add_argument("image_b", type=Path, metavar="B")
+    distance.add_argument(
+        "--metric",
+        default=DEFAULT_METRIC,
+        help="a name (see `pim-jax metrics`) or a folder with weights; default: "
+        "%(default)s",
+    )
+    distance.add_argument(
+        "--weights", type=Path, help="weights for a named metric, in place of its own"
+    )
+    convert = commands.add_parser(
+        "convert", help="write the weights of a run or of a published model as npz"
+    )
+    convert.add_argument("source", type=Path, metavar="SRC", help="folder to read")
+    convert.add_argument("destination", type=Path, metavar="OUT", help="new folder")
+    commands.add_parser("metrics", help="list the metrics")
+    return parser
+
+
+def _distance(
+    path_a: Path, path_b: Path, metric: str, weights_path: Path | None
+) -> None:
+    image_a, image_b = read_image(path_a), read_image(path_b)
+    if image_a.shape != image_b.shape:
+        (height_a, width_a, _), (height_b, width_b, _) = image_a.shape, image_b.shape
+        raise ValueError(
+            f"the images differ in size: {path_a} has {width_a}x{height_a} pixels, "
+            f"{path_b} has {width_b}x{height_b}"
+        )
+    loaded = weights.load(metric, weights_path)
+    value = float(loaded(jnp.asarray(image_a[None]), jnp.asarray(image_b[None]))[0])
+    _console().print(f"{value:.6g}")
+
+
+def _metrics() -> None:
+    table = Table("name", "weights", "distance and source")
+    for name in METRICS:
+        table.add_row(name, _weights_needed(name), SOURCES.get(name, ""))
+    _console().print(table)
+
+
+def _weights_needed(name: str) -> str:
+    if name not in published.ARCHIVES:
+        return "none needed"
+    return "in the cache" if published.is_cached(name) else "downloaded on first use"
+
+
+def _console(stderr: bool = False) -> Console:
+    # One line stays one line, and nothing in a file name is taken for markup.
+    return Console(stderr=stderr, soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""Video frames, human judgements and image files as NumPy arrays."""

@@ -1,0 +1,83 @@
+"""CLIC 2021 perceptual task: which of two compressed images is closer to the original.
+
+A CSV file of rows O,A,B,T without a header, and a folder with the PNG files it names.
+"""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from pim_jax.data import images
+from pim_jax.data.bapps_folder import Example
+
+
+class Triplet(NamedTuple):
+    """One row of CLIC 2021: file names, and "0" if A was preferred, "1" if B."""
+
+    original: str
+    image_a: str
+    image_b: str
+    label: str
+
+
+def read_oracle(oracle: str | Path) -> list[Triplet]:
+    """The rows O,A,B,T of a CLIC 2021 oracle, a CSV file without a header.
+
+    Repeated rows are kept; `evaluate.clic_credits` lets the last one win.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: no rows, or one without four columns or with a label other than 0 and 1.
+    """
+    path = Path(oracle)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such oracle file: {path}")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    if not rows:
+        raise ValueError(f"expected rows O,A,B,T in {path}, found none")
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 4 or row[3] not in ("0", "1"):
+            raise ValueError(
+                f"expected O,A,B,T with T 0 or 1 in row {number} of {path}, found "
+                f"{','.join(row)!r}"
+            )
+    return [Triplet(*row) for row in rows]
+
+
+class Oracle:
+    """The rows of an oracle as a sequence of examples.
+
+    Items: `reference`, `image_0`, `image_1` uint8 (h, w, 3), mostly 768x768, not resized;
+    `label` as in the file.
+    """
+
+    def __init__(self, rows: list[Triplet], folder: str | Path):
+        """The images are PNG files directly in `folder`.
+
+        Raises:
+          FileNotFoundError: one of them is missing.
+        """
+        self.rows = rows
+        self._folder = Path(folder)
+        names = sorted({name for row in rows for name in row[:3]})
+        missing = [name for name in names if not (self._folder / name).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(names)} images are not in {folder}, first of "
+                f"all {missing[0]}"
+            )
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        """The three images of a row and its label."""
+        row = self.rows[index]
+        return {
+            "reference": images.read_pixels(self._folder / row.original),
+            "image_0": images.read_pixels(self._folder / row.image_a),
+            "image_1": images.read_pixels(self._folder / row.image_b),
+            "label": row.label,
+        }

@@ -1,0 +1,241 @@
+"""Batches of crops of temporally close frames.
+
+    runs = frame_runs.open_runs(prepared, "train")
+    for batch in batches(runs, crop=64, batch_size=16, seed=0):  # {'x': ..., 'y': ...}
+
+Randomness is counter-based: row r of batch k is a function of (seed, k, r) alone. So a
+run resumed at step k sees the batches it would have seen, and a process draws its own
+rows without drawing those of others.
+"""
+
+import collections
+import concurrent.futures
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pim_jax.data.frame_runs import FrameRuns
+
+_THREADS = 2
+_BATCHES_AHEAD = 8
+# First words of the random keys, so that no two uses share numbers.
+_ORDER, _ROWS, _CHOICE = range(3)
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How the two crops of a pair are varied. All but flips are off by default.
+
+    Attributes:
+      flip: mirror both frames left to right, in half of the pairs.
+      scale: range of the crop window's side in units of the crop, for both frames
+        together; windows are resized to the crop with antialiasing.
+      jitter_px: each frame's window moves by up to this many pixels of the frame in
+        either direction, independently.
+      brightness: each frame is multiplied by its own factor in 1 -+ this.
+    """
+
+    flip: bool = True
+    scale: tuple[float, float] = (1.0, 1.0)
+    jitter_px: int = 0
+    brightness: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be 0 < low <= high, got {self.scale}")
+        if self.jitter_px < 0 or not 0 <= self.brightness < 1:
+            raise ValueError(
+                "jitter_px must be >= 0 and brightness in [0, 1), got"
+                f" {self.jitter_px} and {self.brightness}"
+            )
+
+
+def batches(
+    runs: FrameRuns,
+    *,
+    crop: int = 64,
+    batch_size: int,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    start_step: int = 0,
+    augmentation: Augmentation = Augmentation(),
+) -> Iterator[Batch]:
+    """Endless batches of crops at the same place of two frames that are close in time.
+
+    Every epoch visits all pairs in a new order, and leaves out the last few that fill
+    no batch. If there are fewer pairs than rows, pairs recur within a batch, with other
+    crops. Batches are made ahead by threads, which end when the iterator is closed.
+
+    Args:
+      runs: the frames.
+      crop: side of the crops in pixels.
+      batch_size: pairs in the global batch, over all processes.
+      seed: of order, crops and augmentation.
+      process_index: this process, 0 .. process_count - 1. It gets rows
+        process_index * batch_size / process_count and on of each global batch.
+      process_count: number of processes; must divide the batch size.
+      start_step: number of the first batch. Batch k is the same whatever this is.
+      augmentation: how crops are varied.
+
+    Returns: iterator of {'x': (batch_size / process_count, crop, crop, 3) uint8, 'y':
+      the same}, x being the earlier frame.
+    Raises: ValueError if the batch does not divide, or no frame holds a crop.
+    """
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size {batch_size} must be a positive multiple of the number of"
+            f" processes, {process_count}"
+        )
+    if not 0 <= process_index < process_count:
+        raise ValueError(
+            f"process_index must be in 0..{process_count - 1}, got {process_index}"
+        )
+    share = batch_size // process_count
+    rows = range(process_index * share, (process_index + 1) * share)
+    pairs = runs.pairs(crop)
+    order = functools.partial(_order, len(pairs), batch_size, seed)
+
+    def batch(step: int) -> Batch:
+        crops = []
+        chosen = pairs[order(step)]
+        for row in rows:
+            run, first = chosen[row]
+            x, y = runs.read(run, first, 2)
+            rng = _generator(seed, _ROWS, step, row)
+            crops.append(_crop_pair(rng, x, y, crop, augmentation))
+        x, y = map(np.stack, zip(*crops, strict=True))
+        return {"x": x, "y": y}
+
+    return _ahead(batch, start_step)
+
+
+def validation_pairs(
+    runs: FrameRuns, n: int, *, crop: int = 64, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A fixed choice of pairs for evaluation, spread evenly over clips and runs.
+
+    As many clips as possible, then as many runs. The first are centre crops of distinct
+    pairs; when all pairs are used, further ones are crops at random places.
+
+    Returns: x and y, each (n, crop, crop, 3) uint8; the same for the same arguments.
+    Raises: ValueError if no frame holds a crop.
+    """
+    pairs = _spread(runs, crop, seed)
+    plain = Augmentation(flip=False)
+    crops = []
+    for row in range(n):
+        run, first = pairs[row % len(pairs)]
+        x, y = runs.read(run, first, 2)
+        if row < len(pairs):
+            top, left = (x.shape[0] - crop) // 2, (x.shape[1] - crop) // 2
+            window = np.s_[top : top + crop, left : left + crop]
+            crops.append((x[window], y[window]))
+        else:
+            rng = _generator(seed, _CHOICE, 1, row)
+            crops.append(_crop_pair(rng, x, y, crop, plain))
+    x, y = map(np.stack, zip(*crops, strict=True))
+    return x, y
+
+
+def whole_frames(
+    runs: FrameRuns, n: int, *, smallest_side: int = 1, seed: int = 0
+) -> list[np.ndarray]:
+    """A fixed choice of frames, spread evenly over clips and runs.
+
+    Returns: n arrays (h, w, 3) uint8 of various sizes, fewer if there are fewer.
+    """
+    pairs = _spread(runs, smallest_side, seed)[:n]
+    return [runs.read(run, first, 1)[0] for run, first in pairs]
+
+
+def _crop_pair(
+    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, crop: int, how: Augmentation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crops of two frames (h, w, 3), at the same place up to the augmentation."""
+    size = np.array(x.shape[:2])
+    side = crop
+    if how.scale != (1.0, 1.0):
+        side = min(round(crop * rng.uniform(*how.scale)), *size)
+    corner = rng.integers(0, size - side + 1)
+    flipped = how.flip and rng.random() < 0.5
+    crops = []
+    for image in (x, y):
+        top, left = corner
+        if how.jitter_px:
+            moved = corner + rng.integers(-how.jitter_px, how.jitter_px + 1, 2)
+            top, left = np.clip(moved, 0, size - side)
+        image = image[top : top + side, left : left + side]
+        if side != crop:
+            image = _resize(image, crop)
+        if how.brightness:
+            factor = 1 + rng.uniform(-how.brightness, how.brightness)
+            levels = np.clip(np.rint(np.arange(256) * factor), 0, 255)
+            image = levels.astype(np.uint8)[image]
+        crops.append(image[:, ::-1] if flipped else image)
+    return crops[0], crops[1]
+
+
+def _resize(image: np.ndarray, side: int) -> np.ndarray:
+    resized = Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
+
+
+def _generator(seed: int, use: int, *counter: int) -> np.random.Generator:
+    """A random generator that is a function of its arguments alone."""
+    # The first counter word counts the numbers drawn; the others separate the streams.
+    words = [0, *counter] + [0] * (3 - len(counter))
+    return np.random.Generator(np.random.Philox(key=[seed, use], counter=words))
+
+
+def _order(n_pairs: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """(batch_size,) indices of the pairs of the global batch `step`."""
+    copies = -(-batch_size // n_pairs)  # 1, unless a batch needs pairs repeatedly.
+    epoch, place = divmod(step, n_pairs * copies // batch_size)
+    order = _permutation(n_pairs, copies, seed, epoch)
+    return order[place * batch_size : (place + 1) * batch_size]
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(n_pairs: int, copies: int, seed: int, epoch: int) -> np.ndarray:
+    rng = _generator(seed, _ORDER, epoch)
+    return np.concatenate([rng.permutation(n_pairs) for _ in range(copies)])
+
+
+def _spread(runs: FrameRuns, smallest_side: int, seed: int) -> np.ndarray:
+    """All pairs, ordered so that any first n are spread over clips, then runs."""
+    pairs = runs.pairs(smallest_side)
+    pairs = pairs[_generator(seed, _CHOICE, 0).permutation(len(pairs))]
+    pairs = pairs[np.argsort(_occurrence(pairs[:, 0].tolist()), kind="stable")]
+    clip = [runs.extents[run].clip for run, _ in pairs]
+    return pairs[np.argsort(_occurrence(clip), kind="stable")]
+
+
+def _occurrence(keys: list[Any]) -> list[int]:
+    """How often each key came before."""
+    seen: collections.Counter[Any] = collections.Counter()
+    before = []
+    for key in keys:
+        before.append(seen[key])
+        seen[key] += 1
+    return before
+
+
+def _ahead(batch: Callable[[int], Batch], start_step: int) -> Iterator[Batch]:
+    """batch(start_step), batch(start_step + 1), ..., made ahead by threads."""
+    pool = concurrent.futures.ThreadPoolExecutor(_THREADS, "frame_pairs")
+    pending: collections.deque[concurrent.futures.Future[Batch]] = collections.deque()
+    try:
+        for step in itertools.count(start_step):
+            pending.append(pool.submit(batch, step))
+            if len(pending) > _BATCHES_AHEAD:
+                yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

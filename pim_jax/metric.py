@@ -1,0 +1,270 @@
+"""The metric: a pure function of weights and two images, and the pytree that holds both.
+
+The distance of PIM is the symmetrised KL divergence between q(z|a) and q(z|b) at every
+position, averaged over space, then over pyramid levels (Bhardwaj et al. 2020,
+https://arxiv.org/abs/2006.06752).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from pim_jax import distributions
+from pim_jax.distributions import Mixture
+from pim_jax.model import ModelConfig, Pim, init_params, position_weights, positions
+
+Representation = tuple[Mixture, ...]
+
+# The deterministic estimate uses the same fixed noise for every pair of images.
+_NOISE_SEED = 20061
+# A position has noise of its own, so that errors average out over a map. Maps with fewer
+# positions than this are repeated, each time with other noise.
+_POINTS = 4096
+
+
+@flax.struct.dataclass
+class Metric:
+    """A distance between images with its weights: an immutable pytree.
+
+    `metric(image_a, image_b)` gives (n,) float32, smaller is closer. It can be called
+    under jit, vmap, grad and pmap, closed over or passed as an argument; two metrics
+    with the same `function` compile once.
+
+    Attributes:
+      params: the weights, the leaves of the pytree.
+      function: (params, image_a, image_b) -> (n,), hashable and pure.
+      name: for tables and messages.
+      minimum_size: smallest accepted height and width in pixels.
+    """
+
+    params: Any
+    function: Callable[..., Any] = flax.struct.field(pytree_node=False)
+    name: str = flax.struct.field(pytree_node=False)
+    minimum_size: int = flax.struct.field(pytree_node=False, default=1)
+
+    def __call__(
+        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
+    ) -> Float[Array, " n"]:
+        """Distance of each pair of images.
+
+        Args:
+          image_a, image_b: (n, h, w, 3) floating point in [0, 1], sRGB.
+        Raises: ValueError for another shape or dtype, sizes that differ, images below
+          `minimum_size` and, outside of jit, values beyond [0, 1] or not finite.
+        """
+        image_a, image_b = check_images(
+            image_a, image_b, minimum_size=self.minimum_size
+        )
+        return self.function(self.params, image_a, image_b)
+
+
+@dataclasses.dataclass(frozen=True)
+class PimFunction:
+    """`distance` of one architecture; equal architectures are equal functions."""
+
+    config: ModelConfig
+
+    def __call__(self, params: Any, image_a: Array, image_b: Array) -> Array:
+        """See `distance`."""
+        return distance(params, image_a, image_b, self.config)
+
+
+@flax.struct.dataclass
+class PimMetric(Metric):
+    """PIM: `Metric` with access to the representation."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The architecture."""
+        return self.function.config  # type: ignore[attr-defined]
+
+    def represent(self, image: Float[Array, "n h w 3"]) -> Representation:
+        """q(z|image) at every level, coarsest first: logits (n, h, w, m), loc (…, m, z).
+
+        Same requirements for the image as for calling the metric.
+        """
+        (image,) = check_images(image, minimum_size=self.minimum_size)
+        return represent(self.params, image, self.config)
+
+    def compare(self, a: Representation, b: Representation) -> Float[Array, " n"]:
+        """Distance of each pair of representations; equal to calling the metric."""
+        return compare(a, b)
+
+    def estimate(
+        self, image_a: Array, image_b: Array, *, key: PRNGKeyArray, samples: int = 1
+    ) -> Float[Array, " n"]:
+        """The published Monte Carlo estimate; see `compare_sampled`."""
+        image_a, image_b = check_images(
+            image_a, image_b, minimum_size=self.minimum_size
+        )
+        a, b = _represent_both(self.params, image_a, image_b, self.config)
+        return compare_sampled(a, b, key=key, samples=samples)
+
+
+def pim_metric(params: Any, config: ModelConfig, name: str) -> PimMetric:
+    """The metric with these weights. Weights of the joint encoder are left out."""
+    used = {k: v for k, v in params.items() if k != "joint_encoder"}
+    return PimMetric(used, PimFunction(config), name, config.minimum_size)
+
+
+def untrained(config: ModelConfig, seed: int = 0) -> PimMetric:
+    """The metric with the random weights that training with `seed` starts from."""
+    return pim_metric(
+        init_params(config, jax.random.key(seed)), config, f"untrained-{seed}"
+    )
+
+
+def distance(
+    params: Any,
+    image_a: Float[Array, "n h w 3"],
+    image_b: Float[Array, "n h w 3"],
+    config: ModelConfig,
+) -> Float[Array, " n"]:
+    """PIM distance of each pair, >= 0, symmetric, 0 for identical images.
+
+    Nothing is checked here; `Metric` does that.
+
+    Args:
+      params: nested dictionary as made by `pim_jax.model.init_params`.
+      image_a, image_b: float32 in [0, 1], sRGB.
+      config: the architecture (static under jit).
+    """
+    return compare(*_represent_both(params, image_a, image_b, config))
+
+
+def represent(params: Any, image: Array, config: ModelConfig) -> Representation:
+    """q(z|image) at every level; see `PimMetric.represent`."""
+    levels: Any = Pim(config).apply({"params": params}, image, method=Pim.represent)
+    return levels
+
+
+def _represent_both(
+    params: Any, image_a: Array, image_b: Array, config: ModelConfig
+) -> tuple[Representation, Representation]:
+    # One pass over both: the convolutions see one batch.
+    n = image_a.shape[0]
+    both = represent(params, jnp.concatenate([image_a, image_b]), config)
+    return jax.tree.map(lambda x: x[:n], both), jax.tree.map(lambda x: x[n:], both)
+
+
+def compare(a: Representation, b: Representation) -> Float[Array, " n"]:
+    """Distance of each pair of representations.
+
+    One component: the mean over positions and the z components of the squared
+    difference of means, averaged over levels. That is the published distance, and the
+    symmetrised KL divergence divided by z_dim.
+
+    Several components: the symmetrised KL divergence in nats, averaged over positions,
+    then over levels, by the non-negative estimate of `distributions.symmetrised_kl` with
+    fixed noise: deterministic, symmetric, differentiable, exactly 0 for identical
+    representations. `docs/distance.md` has its bias and cost.
+    """
+    if a[0].loc.shape[-2] == 1:
+        levels = [
+            jnp.mean(jnp.square(p.loc - q.loc), axis=(1, 2, 3, 4))
+            for p, q in zip(a, b, strict=True)
+        ]
+        return jnp.mean(jnp.stack(levels), axis=0)
+    counts = [level.logits.shape[1] * level.logits.shape[2] for level in a]
+    repeats = [-(-_POINTS // count) for count in counts]
+    sizes = [r * count for r, count in zip(repeats, counts, strict=True)]
+    kl = distributions.symmetrised_kl(
+        positions(a, repeats),
+        positions(b, repeats),
+        _fixed_noise(sum(sizes), a[0].loc.shape[-1]),
+    )
+    return jnp.sum(kl * position_weights(sizes)[None], axis=1)
+
+
+def compare_sampled(
+    a: Representation, b: Representation, *, key: PRNGKeyArray, samples: int = 1
+) -> Float[Array, " n"]:
+    """The published estimate: unbiased, noisy, possibly negative.
+
+    Its gradient ignores how the samples depend on the weights of the mixture; use the
+    default distance as a loss. For one component it is the closed form, without noise.
+    """
+    if a[0].loc.shape[-2] == 1:
+        return compare(a, b)
+    levels = [
+        jnp.mean(
+            distributions.sampled_symmetrised_kl(
+                jax.random.fold_in(key, level), p, q, samples
+            ),
+            axis=(1, 2),
+        )
+        for level, (p, q) in enumerate(zip(a, b, strict=True))
+    ]
+    return jnp.mean(jnp.stack(levels), axis=0)
+
+
+def _fixed_noise(count: int, z_dim: int) -> Float[Array, "1 p z"]:
+    """A standard normal point for each position."""
+    # The barrier keeps XLA from storing the repeated table in the program.
+    table = jax.lax.optimization_barrier(jnp.asarray(_noise_table(z_dim)))
+    return jnp.resize(table, (1, count, z_dim))  # repeats the rows of the table
+
+
+@functools.cache
+def _noise_table(z_dim: int) -> np.ndarray:
+    # RandomState, since NumPy promises that its stream never changes. A prime number of
+    # rows, so that rows of the table and rows of a map do not fall into step.
+    random = np.random.RandomState(_NOISE_SEED)
+    return random.standard_normal((8191, z_dim)).astype(np.float32)
+
+
+def check_images(
+    *images: Any, minimum_size: int = 1
+) -> tuple[Float[Array, "..."], ...]:
+    """The images as float32 arrays, or a ValueError that says what is wrong.
+
+    Values are checked only where they are known, outside of jit.
+    """
+    shape = np.shape(images[0])
+    for image in images:
+        dtype = jnp.result_type(image)
+        if np.ndim(image) != 4 or np.shape(image)[-1] != 3:
+            raise ValueError(
+                "expected images of shape (n, height, width, 3), found "
+                f"{np.shape(image)}; a single image needs image[None]"
+            )
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(
+                f"expected floating-point images in [0, 1], found {dtype}; divide 8-bit "
+                "images by 255"
+            )
+        if np.shape(image) != shape:
+            raise ValueError(
+                f"both images must have the same shape, found {shape} and "
+                f"{np.shape(image)}"
+            )
+        if min(np.shape(image)[1:3]) < minimum_size:
+            raise ValueError(
+                f"images must be at least {minimum_size} pixels high and wide for this "
+                f"metric, found {shape[1]}x{shape[2]}"
+            )
+        if not isinstance(image, jax.core.Tracer):
+            _check_values(image)
+    return tuple(jnp.asarray(image, jnp.float32) for image in images)
+
+
+def _check_values(image: Any) -> None:
+    if np.size(image) == 0:
+        return
+    # A constant that a jitted function closes over is known as well.
+    with jax.ensure_compile_time_eval():
+        low, high = float(jnp.min(image)), float(jnp.max(image))
+    if not np.isfinite([low, high]).all():
+        raise ValueError("images must be finite, found NaN or infinite values")
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"expected values in [0, 1], found [{low:.6g}, {high:.6g}]; divide 8-bit "
+            "images by 255 and clip reconstructions"
+        )

@@ -1,0 +1,81 @@
+"""Squared error and peak signal-to-noise ratio.
+
+The similarity `psnr` keeps its name and its unit (dB); the metric of the same name
+returns the mean squared error, of which PSNR is a decreasing function. Both put any set
+of image pairs in the same order, but only the squared error is 0 for identical images and
+smooth there, where PSNR is infinite.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pim_jax.metric import Metric
+
+
+def mean_squared_error(
+    image_a: Float[Array, "n h w c"], image_b: Float[Array, "n h w c"]
+) -> Float[Array, " n"]:
+    """Mean of (a - b)^2 over pixels and channels jointly, in squared input units.
+
+    Args:
+      image_a, image_b: float images of one shape.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    if image_a.shape != image_b.shape:
+        raise ValueError(
+            f"image_a and image_b must have one shape, found {image_a.shape} and "
+            f"{image_b.shape}"
+        )
+    difference = image_a.astype(jnp.float32) - image_b.astype(jnp.float32)
+    return jnp.mean(jnp.square(difference), axis=(1, 2, 3))
+
+
+def psnr(
+    image_a: Float[Array, "n h w c"], image_b: Float[Array, "n h w c"]
+) -> Float[Array, " n"]:
+    """Peak signal-to-noise ratio -10 log10(MSE) in dB, for images in [0, 1].
+
+    Equal to `tf.image.psnr(max_val=1)` and to
+    `skimage.metrics.peak_signal_noise_ratio(data_range=1)` within 1e-4 dB. Infinite for
+    identical images, where the gradient is defined as 0.
+
+    Args:
+      image_a, image_b: float images of one shape in [0, 1].
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    error = mean_squared_error(image_a, image_b)
+    differs = error > 0
+    # Chosen before the logarithm as well: its gradient at 0 would be NaN.
+    decibel = -10.0 * jnp.log10(jnp.where(differs, error, 1.0))
+    return jnp.where(differs, decibel, jnp.inf)
+
+
+def _distance(
+    params: Mapping[str, Array],
+    image_a: Float[Array, "n h w c"],
+    image_b: Float[Array, "n h w c"],
+) -> Float[Array, " n"]:
+    """The mean squared error, with the signature of every metric."""
+    del params
+    return mean_squared_error(image_a, image_b)
+
+
+def load_psnr(weights: str | Path | None = None) -> Metric:
+    """The metric `psnr`: mean squared error in [0, 1] units, 10^(-PSNR / 10).
+
+    Args:
+      weights: must be None, there are none.
+
+    Raises:
+      ValueError: weights were given.
+    """
+    if weights is not None:
+        raise ValueError(f"psnr has no weights, found weights={str(weights)!r}")
+    return Metric(params={}, function=_distance, name="psnr", minimum_size=1)

@@ -1,0 +1,169 @@
+"""The released PIM models: download once, verify, keep in the user's cache.
+
+The cache is `~/.cache/pim_jax`, or the folder in the environment variable
+`PIM_JAX_CACHE`. Weights and their terms: https://github.com/google-research/perceptual-quality
+(Apache 2.0).
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import logging
+
+from pim_jax.convert import read_published
+from pim_jax.metric import PimMetric, pim_metric
+
+URL = "https://storage.googleapis.com/tensorflow_compression/pim"
+_TIMEOUT_SECONDS = 30
+_LARGEST_FILE = 256 * 2**20  # bytes; the archives have some 10 MB
+_MEMBERS = re.compile(r"config\.json|checkpoint|weights\.(index|data-\d{5}-of-\d{5})")
+
+
+class Archive(NamedTuple):
+    """A zip with one folder, named as the zip."""
+
+    stem: str
+    sha512: str
+
+
+ARCHIVES = {
+    "pim-1-published": Archive(
+        "pim-1",
+        "436b4a95e667d8a4b6ee639f1d5d303585059b3f33075dbabbc9b1d0fb5008fa"
+        "1509c046b80e2565c69e77f3ac396288eeb260cad8e316ea5c7e207b57ae68cb",
+    ),
+    "pim-5-published": Archive(
+        "pim-5",
+        "7939f9f9ed07650e9e290cac4e2cf559424795c26bb41f0641b7b77e93c96426"
+        "8e5f4a8d6f0ba9a37d4407aef9973c04ee1dd88f1563643f0bc600a1a456aab3",
+    ),
+}
+
+
+class NotDownloadedError(FileNotFoundError):
+    """Weights are neither in the cache nor can they be fetched."""
+
+
+def load_pim_1(weights: str | Path | None = None) -> PimMetric:
+    """PIM-1 as released: one Gaussian per position, squared distance of its mean.
+
+    Args:
+      weights: the unzipped folder or the zip; downloaded if None.
+
+    Raises:
+      NotDownloadedError (a FileNotFoundError): no network and nothing in the cache.
+      ValueError: a file is not the published one, or damaged.
+    """
+    return _load("pim-1-published", weights)
+
+
+def load_pim_5(weights: str | Path | None = None) -> PimMetric:
+    """PIM-5 as released: mixtures of five Gaussians; arguments as for `load_pim_1`."""
+    return _load("pim-5-published", weights)
+
+
+def _load(name: str, weights: str | Path | None) -> PimMetric:
+    path = fetch(name) if weights is None else Path(weights)
+    if path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            _verify(path, ARCHIVES[name])
+            _extract(path, ARCHIVES[name], Path(folder))
+            params, config = read_published(folder)
+    else:
+        params, config = read_published(path)
+    return pim_metric(params, config, name)
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights lie."""
+    return Path(os.environ.get("PIM_JAX_CACHE") or Path.home() / ".cache" / "pim_jax")
+
+
+def is_cached(name: str) -> bool:
+    """Whether `name` can be loaded without a network."""
+    stem = cache_folder() / ARCHIVES[name].stem
+    return stem.is_dir() or stem.with_name(f"{stem.name}.zip").is_file()
+
+
+def fetch(name: str) -> Path:
+    """The folder of a released model in the cache, downloaded if it is not there.
+
+    A zip that was put into the cache by hand is verified and unpacked.
+
+    Raises:
+      NotDownloadedError, ValueError: see `load_pim_1`.
+    """
+    archive = ARCHIVES[name]
+    folder = cache_folder() / archive.stem
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Complete or absent: everything is made in a temporary folder, then renamed.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        path = folder.parent / f"{archive.stem}.zip"
+        if not path.is_file():
+            path = Path(temporary, path.name)
+            _download(name, path)
+        _verify(path, archive)
+        unpacked = Path(temporary, "unpacked")
+        unpacked.mkdir()
+        _extract(path, archive, unpacked)
+        try:
+            unpacked.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
+    return folder
+
+
+def _download(name: str, path: Path) -> None:
+    stem = ARCHIVES[name].stem
+    url = f"{URL}/{stem}.zip"
+    logging.info("downloading %s", url)
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
+            path.open("wb") as file,
+        ):
+            # One byte more than allowed makes the file too large, and `_verify` fails.
+            while file.tell() <= _LARGEST_FILE and (block := response.read(2**20)):
+                file.write(block)
+    except OSError as error:
+        raise NotDownloadedError(
+            f"{name}: cannot download {url} ({error}); put that file at "
+            f"{cache_folder() / stem}.zip, or pass weights=PATH of a copy"
+        ) from error
+
+
+def _verify(path: Path, archive: Archive) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha512").hexdigest()
+    if found != archive.sha512:
+        raise ValueError(
+            f"{path} is not the published {archive.stem}.zip: its SHA-512 is {found}, "
+            f"expected {archive.sha512}"
+        )
+
+
+def _extract(path: Path, archive: Archive, folder: Path) -> None:
+    """Writes the files of the model, and nothing else, straight into `folder`."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            for member in opened.infolist():
+                # The name is never used as a path, so it cannot lead elsewhere.
+                parent, _, base = member.filename.rpartition("/")
+                if parent != archive.stem or not _MEMBERS.fullmatch(base):
+                    continue
+                if member.file_size > _LARGEST_FILE:
+                    raise ValueError(f"{base} has {member.file_size} bytes")
+                with opened.open(member) as source, (folder / base).open("wb") as file:
+                    shutil.copyfileobj(source, file)
+    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise ValueError(f"cannot unpack {path}: {error}") from error

@@ -1,0 +1,166 @@
+"""PIM as a task for the loop: model, objective, data and evaluation meet here."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from pim_jax import behaviour, bound, evaluate, pictures
+from pim_jax.data import frame_pairs, frame_runs
+from pim_jax.metric import pim_metric
+from pim_jax.model import ModelConfig, Pim, init_params, position_weights, positions
+from pim_jax.objective import ixyz
+from pim_jax.training import devices, optimizer
+from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
+
+
+def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task:
+    """Training of PIM on pairs of video frames.
+
+    Args:
+      config: as in `configs/pim.py`.
+      workdir: not used; everything that training writes, the loop writes.
+    Raises: ValueError for options that do not fit, FileNotFoundError for missing data.
+    """
+    del workdir
+    model = ModelConfig.from_dict(config.model)
+    if config.data.crop < model.minimum_size:
+        raise ValueError(
+            f"data.crop is {config.data.crop}, but this pyramid needs at least "
+            f"{model.minimum_size} pixels"
+        )
+    axis_name = devices.AXIS if config.compile == "pmap" else None
+    prepared = _prepared(config.data)
+    adam = optimizer.make(config.optimizer, config.steps)
+    loss = make_loss(model, config.objective, axis_name)
+
+    def batches(
+        process_index: int, process_count: int, start_step: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        return frame_pairs.batches(
+            frame_runs.open_runs(prepared, "train", cache_gb=config.data.cache_gb),
+            crop=config.data.crop,
+            batch_size=config.data.batch_size,
+            seed=config.seed,
+            process_index=process_index,
+            process_count=process_count,
+            start_step=start_step,
+            augmentation=frame_pairs.Augmentation(
+                flip=config.data.flip,
+                scale=tuple(config.data.scale),
+                jitter_px=config.data.jitter_px,
+                brightness=config.data.brightness,
+            ),
+        )
+
+    x, y = frame_pairs.validation_pairs(
+        frame_runs.open_runs(prepared, "validation"),
+        config.data.validation_pairs,
+        crop=config.data.crop,
+    )
+
+    def held_out(state: TrainState) -> Mapping[str, float]:
+        return validation_scores(state.ema_params, model, x, y)
+
+    return Task(
+        init=lambda key: initial_state(init_params(model, key), adam),
+        update=gradient_update(loss, adam, config.ema_decay, axis_name),
+        batches=batches,
+        evaluations={"validation": held_out},
+        pictures={
+            "frame_pairs": lambda state: pictures.frame_pairs(x[:8], y[:8]),
+            "activations": lambda state: pictures.activations(
+                state.ema_params, model, x[:4]
+            ),
+        },
+    )
+
+
+def make_loss(
+    model: ModelConfig, objective: ml_collections.ConfigDict, axis_name: str | None
+) -> Any:
+    """The loss of `gradient_update`: minus the mean of IXYZ over the minibatch.
+
+    Args:
+      model: the architecture.
+      objective: `reduction` and `temperature`, see `objective.ixyz`.
+      axis_name: the pmap axis, or None under jit.
+    """
+
+    def loss(
+        params: Any, batch: Mapping[str, Array], key: PRNGKeyArray, step: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        x, y = (batch[k].astype(jnp.float32) / 255 for k in ("x", "y"))
+        outputs: Any = Pim(model).apply({"params": params}, x, y)
+        marginal_x, marginal_y, joint_loc = outputs
+        flat_loc = positions(joint_loc)
+        terms = ixyz(
+            flat_loc,
+            positions(marginal_x),
+            positions(marginal_y),
+            noise_of_rows(key, flat_loc.shape, axis_name),
+            position_weights([loc[0, ..., 0].size for loc in joint_loc]),
+            reduction=objective.reduction,
+            temperature=objective.temperature,
+            axis_name=axis_name,
+        )
+        means = {name: jnp.mean(value) for name, value in terms._asdict().items()}
+        return -means["bound"], means
+
+    return loss
+
+
+def noise_of_rows(
+    key: PRNGKeyArray, shape: tuple[int, ...], axis_name: str | None
+) -> Array:
+    """Standard normal noise; the first axis of `shape` is the minibatch.
+
+    A row's noise depends on the key and on the row's number in the global minibatch, so
+    that one device and many draw the same.
+    """
+    rows = shape[0]
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
+    row_keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(
+        first + jnp.arange(rows)
+    )
+    return jax.vmap(lambda k: jax.random.normal(k, shape[1:]))(row_keys)
+
+
+def validation_scores(
+    params: Any, model: ModelConfig, x: np.ndarray, y: np.ndarray
+) -> dict[str, float]:
+    """Held-out IXYZ in nats and the share of next frames that are found, in [0, 1].
+
+    Args:
+      params: weights with the joint encoder.
+      model: their architecture.
+      x, y: pairs of frames, uint8 (n, h, w, 3); each x searches its y among all.
+    """
+    metric = pim_metric(params, model, "validation")
+    table = behaviour.retrieval_table(metric, x, y, queries=len(x))
+    found = evaluate.retrieval_credits(table, np.arange(len(x)))
+    return {
+        "ixyz": float(np.mean(bound.held_out_ixyz(params, model, x, y))),
+        "retrieval": float(np.mean(found)),
+    }
+
+
+def _prepared(data: ml_collections.ConfigDict) -> Path:
+    """The folder of the prepared frames; process 0 makes it where there is none."""
+    if data.frames_dir:
+        return Path(data.frames_dir)
+    # Only here: a machine that trains from prepared frames needs neither PyAV nor tfds.
+    from pim_jax.data import video
+
+    if jax.process_index() == 0:
+        video.prepare_from(data)
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("frames prepared")
+    return video.prepare_from(data)

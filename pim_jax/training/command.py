@@ -1,0 +1,60 @@
+"""Runs a script's main so that an error of the user is one line, not a stack trace."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from absl import app, flags
+
+flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+
+# What the packages raise for wrong input. A misspelt config key is a KeyError inside an
+# AttributeError; any other AttributeError is a defect of ours and keeps its trace.
+USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError)
+
+
+def message(error: BaseException) -> str:
+    """The error in one line, without the wrapping that KeyError puts around its text."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    lines = [line.strip() for line in str(text).splitlines()]
+    return "; ".join(line for line in lines if line)
+
+
+def _is_users(error: BaseException) -> bool:
+    if isinstance(error, AttributeError):
+        return bool(error.args) and isinstance(error.args[0], KeyError)
+    return isinstance(error, USER_ERRORS)
+
+
+@contextmanager
+def _one_line(argv: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Looked up as text, for it may have been the parsing of the flags that failed.
+        if "--traceback" in argv or not _is_users(error):
+            raise
+        sys.exit(f"{argv[0]}: error: {message(error)}")
+
+
+def run(main: Callable[[], object]) -> None:
+    """Parses the flags and calls `main`.
+
+    An error of the user ends the program with exit status 1 and one line on stderr;
+    --traceback shows the whole trace.
+    """
+    argv = list(sys.argv)
+
+    def parse(arguments: list[str]) -> list[str]:
+        with _one_line(argv):
+            return app.parse_flags_with_usage(arguments)
+
+    def start(rest: list[str]) -> None:
+        if len(rest) > 1:
+            raise app.UsageError(f"unexpected arguments: {' '.join(rest[1:])}")
+        with _one_line(argv):
+            main()
+
+    app.run(start, flags_parser=parse)

@@ -1,0 +1,70 @@
+"""`config.json` of a run: what its checkpoints were trained with."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+FILE = "config.json"
+# Config keys that may change between restarts without a word: they change how a run is
+# carried out and reported, not what it computes (`steps` extends it).
+FREE_KEYS = frozenset(
+    {
+        "steps",
+        "log_every",
+        "evaluate_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "compile",
+        "devices",
+        "debug_nans",
+    }
+)
+
+
+def resolved(config: Any) -> dict[str, Any]:
+    """The config as plain JSON values, references resolved."""
+    return json.loads(json.dumps(config.to_dict(), default=str))
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted key, old value, new value) of what differs between two nested configs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            inner = f"{path}.{key}" if path else key
+            yield from _differences(old.get(key), new.get(key), inner)
+    elif old != new:
+        yield path, old, new
+
+
+def check(workdir: Path, config: Any) -> None:
+    """Compares the config with that of the checkpoints which are about to be continued.
+
+    Warns of each key that differs and is not in FREE_KEYS.
+
+    Raises:
+      ValueError: a key of the block `model` differs.
+    """
+    path = workdir / FILE
+    if not path.exists():
+        return
+    for key, old, new in _differences(json.loads(path.read_text()), resolved(config)):
+        if key in FREE_KEYS:
+            continue
+        message = (
+            f"config.{key} is {new!r}, but the checkpoints in {workdir} were trained"
+            f" with {old!r}"
+        )
+        if key.split(".")[0] == "model":
+            raise ValueError(f"{message}; use that value or another workdir")
+        logging.warning("%s; going on with %r", message, new)
+
+
+def write(workdir: Path, config: Any) -> None:
+    """Writes the resolved config to `workdir/config.json`, whole or not at all."""
+    fresh = workdir / f"{FILE}.tmp"
+    fresh.write_text(json.dumps(resolved(config), indent=2) + "\n")
+    os.replace(fresh, workdir / FILE)

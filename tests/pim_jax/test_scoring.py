@@ -1,0 +1,113 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import small_bapps
+
+from pim_jax import scoring, tables
+from pim_jax.data import clic, distortions, judgements
+from pim_jax.metrics import METRICS
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    return small_bapps.write(tmp_path_factory.mktemp("dataset"))
+
+
+def test_two_afc_table_by_hand(official):
+    metrics = {"psnr": METRICS["psnr"]()}
+    table = scoring.two_afc_table(metrics, judgements.two_afc(official), resamples=200)
+    assert list(table.columns) == ["traditional", "cnn", "mean"]
+    row = table.rows["psnr"]
+    assert {k: v.value for k, v in row.items()} == pytest.approx(small_bapps.TWO_AFC)
+    human = table.rows[scoring.HUMAN]
+    assert human["traditional"].value == pytest.approx((0.68 + 1 + 0.52) / 3)
+    assert table.rows[scoring.LIMIT]["traditional"].value == pytest.approx(0.8)
+    assert "only" not in table.notes[0]
+    assert "not the official set (missing ['color'" in table.notes[1]
+    # All resamples of three triplets lie between the worst and the best one.
+    low, high = row["traditional"][1:]
+    assert 0.599 < low < 0.8 < high < 1.001
+
+
+def test_an_opposite_metric_scores_the_complement(official):
+    metric = METRICS["psnr"]()
+    opposite = metric.replace(function=lambda p, a, b: -metric.function(p, a, b))
+    table = scoring.two_afc_table(
+        {"far": opposite}, judgements.two_afc(official), resamples=10
+    )
+    assert table.rows["far"]["mean"].value == pytest.approx(0.15)
+
+
+def test_jnd_table_by_hand(official):
+    table = scoring.jnd_table(
+        {name: METRICS[name]() for name in ("psnr", "ssim")},
+        judgements.jnd(official),
+        resamples=1000,
+    )
+    for name in ("psnr", "ssim"):
+        values = {k: v.value for k, v in table.rows[name].items()}
+        expected = {"cnn": small_bapps.JND, "mAP": small_bapps.JND}
+        assert values == pytest.approx(expected)
+
+
+def test_the_limit_is_noted(official):
+    table = scoring.two_afc_table(
+        {"psnr": METRICS["psnr"]()},
+        judgements.two_afc(official),
+        resamples=10,
+        limit=2,
+    )
+    assert table.rows["psnr"]["traditional"].value == pytest.approx(0.9)
+    assert "only the first 2" in table.notes[0]
+
+
+def test_nan_distances_are_an_error(official):
+    broken = METRICS["psnr"]().replace(function=lambda p, a, b: np.nan * a[:, 0, 0, 0])
+    with pytest.raises(ValueError, match="distance_0: 3 of 3 values are NaN"):
+        scoring.two_afc_table(
+            {"broken": broken}, judgements.two_afc(official), resamples=10
+        )
+
+
+def test_clic_by_hand(tmp_path):
+    patch = small_bapps.patches()[0][:40]
+    for name, strength in (("o", 0), ("a", 5), ("b", 25), ("c", 10)):
+        noisy = distortions.noise(patch, strength, 0)
+        small_bapps.save_image(tmp_path / "images" / f"{name}.png", noisy)
+    oracle = tmp_path / "oracle.csv"
+    oracle.write_text(
+        "o.png,a.png,b.png,1\n"  # repeated below with another label
+        "o.png,b.png,c.png,1\n"  # right
+        "o.png,a.png,b.png,0\n"  # right
+        "o.png,c.png,a.png,0\n"  # wrong
+    )
+    source = scoring.clic_oracle(oracle, tmp_path / "images")
+    table = scoring.clic_table({"psnr": METRICS["psnr"]()}, source, resamples=10)
+    assert table.rows["psnr"]["accuracy"].value == pytest.approx(2 / 3)
+    assert "4 rows, 3 distinct" in table.notes[0]
+    (tmp_path / "images" / "c.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 4 images .* c\.png"):
+        clic.Oracle(source.rows, tmp_path / "images")
+
+
+def test_tables_are_written_and_shown(tmp_path, capsys):
+    score = tables.Score(0.5, 0.25, 0.75)
+    table = tables.Table(
+        "Agreement",
+        {"traditional": "%", "bound": "nats"},
+        {"ssim": {"traditional": score}, "pim": {"bound": tables.Score(math.nan)}},
+        ("a note",),
+    )
+    paths = tables.save([table, table], tmp_path / "new", "scores", {"config": {}})
+    assert [p.name for p in paths] == ["scores.json", "scores.csv", "scores.png"]
+    content = json.loads(paths[0].read_text())
+    assert content["tables"][0]["results"]["ssim"]["traditional"]["low"] == 0.25
+    assert content["tables"][0]["results"]["pim"]["bound"]["value"] is None
+    assert "Agreement,ssim,traditional,0.5,0.25,0.75" in paths[1].read_text()
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+    tables.show(table)
+    printed = capsys.readouterr().out
+    for text in ("Agreement", "traditional %", "50.00", "25.0..75.0", "a note"):
+        assert text in printed

@@ -1,0 +1,72 @@
+"""train.py: an error of the user is one line that says what to do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pim_jax.training import command
+
+ROOT = Path(__file__).resolve().parents[3]
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config(variant=""):
+    if variant:
+        raise ValueError(f"no variant {variant!r}, expected 'demo'")
+    return ConfigDict({"task": "pin", "steps": 3, "optimizer": {"learning_rate": 0.1}})
+"""
+
+
+def train(tmp_path, *flags, config="config.py"):
+    (tmp_path / "config.py").write_text(CONFIG)
+    workdir = tmp_path / "run"
+    result = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "train.py"),
+            f"--config={tmp_path / config}",
+            f"--workdir={workdir}",
+            *flags,
+        ],
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 1
+    assert not workdir.exists()
+    return result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--config.optimizer.lerning_rate=1"], 'Did you mean "learning_rate"'),
+        ([], "error: config.task is 'pin', expected one of ['pim']"),
+    ],
+)
+def test_one_line(tmp_path, flags, text):
+    lines = train(tmp_path, *flags).strip().splitlines()
+    assert text in lines[-1]
+    assert "Traceback" not in "\n".join(lines)
+    assert len(lines) == 1
+
+
+def test_a_missing_config_file(tmp_path):
+    stderr = train(tmp_path, config="missing.py")
+    assert "missing.py" in stderr.strip().splitlines()[-1]
+    assert "Traceback" not in stderr
+
+
+def test_the_trace_on_request(tmp_path):
+    assert "Traceback" in train(tmp_path, "--traceback")
+
+
+def test_messages_lose_their_wrapping():
+    wrapped = AttributeError(KeyError("'stepz'\nDid you mean \"steps\"?"))
+    assert command.message(wrapped) == "'stepz'; Did you mean \"steps\"?"
+    assert command.message(ValueError("found 1")) == "found 1"
+    assert "No such file" in command.message(FileNotFoundError(2, "No such file", "x"))

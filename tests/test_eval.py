@@ -1,0 +1,139 @@
+"""The command: flags, config, metrics from names and folders, files, errors."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import ml_collections
+import pytest
+import small_bapps
+
+from pim_jax import evaluations, weights
+from pim_jax.model import ModelConfig, init_params
+
+ROOT = Path(__file__).parents[1]
+TINY = ModelConfig(filters=(3,), z_dim=2, mixtures=1, num_scales=1, steerable_order=0)
+
+
+def run(*arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment.pop("XLA_FLAGS", None)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "eval.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    weights.write(folder, init_params(TINY, jax.random.key(0)), TINY)
+    return folder
+
+
+def test_bapps_from_the_command_line(tmp_path, checkpoint):
+    small_bapps.write(tmp_path / "dataset")
+    done = run(
+        "--config=configs/eval_bapps.py",
+        f"--config.metric=psnr,{checkpoint}",
+        f"--config.data_dir={tmp_path / 'dataset'}",
+        f"--config.out={tmp_path / 'out'}",
+        "--config.batch_size=2",
+        "--config.resamples=50",
+    )
+    assert done.returncode == 0, done.stderr
+    for text in ("BAPPS 2AFC", "BAPPS JND", "tiny", "human score", "85.00"):
+        assert text in done.stdout
+    content = json.loads((tmp_path / "out" / "bapps.json").read_text())
+    results = content["tables"][0]["results"]
+    assert set(results) == {"psnr", "tiny", "human score", "upper limit"}
+    values = {name: score["value"] for name, score in results["psnr"].items()}
+    assert values == pytest.approx(small_bapps.TWO_AFC)
+    assert content["config"]["resamples"] == 50
+    with (tmp_path / "out" / "bapps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 3 + 2 * 2
+    assert (tmp_path / "out" / "bapps.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.metric=sssim", "did you mean 'ssim'"),
+        ("--config.metirc=ssim", "metirc"),
+    ],
+)
+def test_wrong_input_is_one_line(argument, message):
+    done = run("--config=configs/eval_bapps.py", argument)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def config_of(name, **changes):
+    """The config of a file, with other values."""
+    module: dict = {}
+    exec((ROOT / "configs" / name).read_text(), module)
+    config = module["get_config"]()
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def test_wrong_settings_are_named(tmp_path):
+    config = config_of("eval_bapps.py", data_dir=str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="official layout"):
+        evaluations.bapps(config, [], print)
+    config.parts = "3afc"
+    with pytest.raises(ValueError, match=r"config\.parts must be among"):
+        evaluations.bapps(config, [], print)
+    for text, message in (("ssim,ssim", "names one twice"), (" ,", "found none")):
+        with pytest.raises(ValueError, match=message):
+            evaluations.load_metrics(text)
+
+
+def test_clic_needs_its_files():
+    config = config_of("eval_clic2021.py")
+    assert isinstance(config, ml_collections.ConfigDict)
+    with pytest.raises(ValueError, match=r"config\.oracle must be set"):
+        evaluations.clic2021(config, [], print)
+
+
+def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
+    config = config_of(
+        "eval_behaviour.py",
+        **{
+            "frames": 2,
+            "others": 4,
+            "queries": 3,
+            "resamples": 10,
+            "bound_batch": 4,
+            "shifts": (1,),
+            "data.prepared_dir": str(tmp_path),
+            "data.short_side": 64,
+            "data.crop": 32,
+        },
+    )
+    metrics = evaluations.load_metrics(f"psnr,{checkpoint}")
+    tables = evaluations.behaviour_table(config, metrics, print)
+    assert list(tables[2].rows) == ["psnr", "tiny", "tiny untrained"]
+    # The checkpoint holds the very weights that seed 0 starts from.
+    trained, start = tables[2].rows["tiny"], tables[2].rows["tiny untrained"]
+    assert trained["IXYZ"].value == pytest.approx(start["IXYZ"].value)
+    assert trained["retrieval"] == start["retrieval"]
+
+
+def test_equal_folder_names_are_told_apart(tmp_path):
+    for name in ("a/run", "b/run"):
+        params = init_params(TINY, jax.random.key(0))
+        weights.write(tmp_path / name, params, TINY)
+    text = f"{tmp_path}/a/run,{tmp_path}/b/run"
+    names = [named.name for named in evaluations.load_metrics(text)]
+    assert names == ["run", f"{tmp_path}/b/run"]
