@@ -6,9 +6,9 @@
 `oracle` is a CSV file of rows O,A,B,T without a header (T is 0 if A was preferred, 1 if
 B), `data_dir` the folder of the PNG files that it names.
 
-Hardware and time: validation has 5,220 rows of 768x768; minutes for PSNR and SSIM, an
-accelerator for PIM. Result: a table, and OUT/clic2021.{json,csv,png}. Known on validation:
-SSIMULACRA 59.5 %, Butteraugli (3-norm) 67.1 %.
+Hardware: any; for PIM an accelerator, or `limit`: validation has 5,220 rows of 768x768.
+Time: not measured. Result: a table, and OUT/clic2021.{json,csv,png}. Published for
+validation: SSIMULACRA 59.5 %, Butteraugli (3-norm) 67.1 %.
 """
 
 import ml_collections

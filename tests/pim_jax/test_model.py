@@ -1,0 +1,229 @@
+"""Sizes, variants, options and precision of the networks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pim_jax.model import (
+    ModelConfig,
+    Pim,
+    init_params,
+    position_weights,
+    positions,
+    pyramid,
+)
+
+SMALL = ModelConfig(num_scales=2, filters=(4, 3), z_dim=4, mixtures=3)
+KEY = jax.random.key(0)
+
+
+def images(config: ModelConfig, size: tuple[int, int] = (24, 21)) -> jax.Array:
+    del config
+    return jax.random.uniform(jax.random.key(7), (2, 2, *size, 3))
+
+
+def outputs(config: ModelConfig, params, x, y):
+    return jax.jit(Pim(config).apply)({"params": params}, x, y)
+
+
+def randomised(params):
+    """Biases too are random, so that nothing is symmetric by accident."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(3), len(leaves))
+    noisy = [
+        leaf + 0.1 * jax.random.normal(key, leaf.shape)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(structure, noisy)
+
+
+@pytest.fixture(scope="module")
+def small():
+    params = randomised(init_params(SMALL, KEY))
+    x, y = images(SMALL)
+    return params, x, y, outputs(SMALL, params, x, y)
+
+
+def count(tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(("components", "marginal"), [(1, 1_200), (5, 22_640)])
+def test_parameter_counts_of_the_published_models(components, marginal):
+    config = ModelConfig(mixtures=components)
+    params = jax.eval_shape(lambda: init_params(config, KEY))
+    assert count(params["frontend"]) == 8 * 214_595 == 1_716_760
+    assert count(params["marginal_encoder"]) == marginal
+    assert count(params["joint_encoder"]) == 2_480
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+
+
+def test_parameters_of_the_paper():
+    params = jax.eval_shape(lambda: init_params(ModelConfig(variant="paper"), KEY))
+    encoder = params["marginal_encoder"]["encoders_0"]
+    assert encoder["base_0"]["kernel"].shape == (3, 100)
+    assert encoder["base_1"]["kernel"].shape == (100, 100)
+    assert encoder["mean_layer"]["kernel"].shape == (100, 100)
+    assert encoder["logit_layer"]["bias"].shape == (10,)
+    assert "base_2" in params["joint_encoder"]["encoders_0"]
+    assert "base_3" not in params["joint_encoder"]["encoders_0"]
+
+
+def test_shapes(small):
+    _, x, _, (marginal_x, _, joint) = small
+    sizes = [(6, 6), (12, 11), (12, 11), (24, 21), (24, 21), (24, 21)]
+    assert SMALL.num_levels == len(marginal_x) == len(joint) == len(sizes)
+    assert [level.shape[1:3] for level in pyramid(SMALL, x)] == sizes
+    for mixture, mean, size in zip(marginal_x, joint, sizes, strict=True):
+        assert mixture.logits.shape == (2, *size, 3)
+        assert mixture.loc.shape == (2, *size, 3, 4)
+        assert mean.shape == (2, *size, 4)
+
+
+def test_methods_agree_with_the_whole(small):
+    params, x, y, (marginal_x, marginal_y, _) = small
+    variables = {"params": params}
+    represent = jax.jit(lambda v, x: Pim(SMALL).apply(v, x, method=Pim.represent))
+    for image, expected in ((x, marginal_x), (y, marginal_y)):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+            represent(variables, image),
+            expected,
+        )
+
+
+def test_sign_of_the_means(small):
+    _, _, _, (marginal, _, joint) = small
+    # The published marginal means come out of a ReLU, the joint ones do not.
+    assert min(float(q.loc.min()) for q in marginal) == 0
+    assert min(float(mean.min()) for mean in joint) < 0
+    config = dataclasses.replace(SMALL, variant="paper")
+    params = randomised(init_params(config, KEY))
+    marginal, _, _ = outputs(config, params, *images(config))
+    assert min(float(q.loc.min()) for q in marginal) < 0
+    assert marginal[0].loc.shape[-2:] == (3, 4)
+
+
+def test_the_joint_encoder_is_not_symmetric(small):
+    params, x, y, (_, _, joint) = small
+    _, _, swapped = outputs(SMALL, params, y, x)
+    assert float(jnp.abs(joint[0] - swapped[0]).max()) > 1e-3
+
+
+def test_images_do_not_see_each_other(small):
+    params, x, y, (marginal_x, _, joint) = small
+    alone = outputs(SMALL, params, x[:1], y[:1])
+    for found, expected in ((alone[0], marginal_x), (alone[2], joint)):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b[:1], atol=1e-5),
+            found,
+            expected,
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "levels", "sizes"),
+    [
+        ({"frontend": "none"}, 1, [(30, 41)]),
+        ({"frontend": "laplacian", "num_scales": 2}, 2, [(14, 20), (26, 37)]),
+        ({"frontend": "laplacian", "padding": "valid", "num_scales": 2}, 2, None),
+        ({"steerable_order": 0, "num_scales": 1}, 3, [(15, 21), (30, 41), (30, 41)]),
+        ({"steerable_order": 3, "num_scales": 1}, 6, None),
+        ({"mixtures": 1}, 6, None),
+    ],
+)
+def test_options(options, levels, sizes):
+    config = dataclasses.replace(SMALL, **options)
+    x, y = images(config, (30, 41))
+
+    def run(key):
+        params = init_params(config, key)
+        return Pim(config).apply({"params": params}, x, y)
+
+    marginal, _, joint = jax.eval_shape(run, KEY)
+    assert len(marginal) == len(joint) == config.num_levels == levels
+    if sizes:
+        assert [mean.shape[1:3] for mean in joint] == sizes
+    assert marginal[0].loc.shape[-2:] == (config.components, 4)
+
+
+def test_bfloat16_is_close_and_ends_in_float32(small):
+    params, x, y, full = small
+    config = dataclasses.replace(SMALL, dtype="bfloat16")
+    half = outputs(config, params, x, y)
+    for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(full), strict=True):
+        assert a.dtype == jnp.float32
+        scale = float(jnp.abs(b).max()) + 1e-3
+        assert float(jnp.abs(a - b).max()) < 0.1 * scale
+    leaves = jax.tree.leaves(jax.eval_shape(lambda: init_params(config, KEY)))
+    assert all(leaf.dtype == jnp.float32 for leaf in leaves)
+
+
+def test_initial_weights_depend_on_the_key_alone():
+    first, again = init_params(SMALL, KEY), init_params(SMALL, KEY)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    other = init_params(SMALL, jax.random.key(1))
+    kernel = ("frontend", "cnns_0", "conv_0", "kernel")
+    for name in kernel:
+        first, other = first[name], other[name]
+    assert float(jnp.abs(first - other).max()) > 0.01
+
+
+def test_initial_scale_is_that_of_flax():
+    kernel = init_params(ModelConfig(filters=(64, 64, 3), num_scales=1), KEY)
+    kernel = kernel["frontend"]["cnns_0"]["conv_1"]["kernel"]
+    np.testing.assert_allclose(float(jnp.std(kernel)), (25 * 64) ** -0.5, rtol=0.02)
+
+
+def test_components():
+    assert ModelConfig().components == 5
+    assert ModelConfig(variant="paper").components == 10
+    assert ModelConfig(variant="paper", mixtures=2).components == 2
+
+
+def test_a_configuration_is_a_key_and_comes_from_a_dictionary():
+    options = {"filters": [8, 3], "mixtures": None, "padding": "valid"}
+    config = ModelConfig.from_dict(options)
+    assert config == ModelConfig(filters=(8, 3), padding="valid")
+    assert hash(config) == hash(ModelConfig(filters=(8, 3), padding="valid"))
+    assert ModelConfig.from_dict(dataclasses.asdict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"frontend": "wavelet"}, "model.frontend must be one of .* found 'wavelet'"),
+        ({"variant": "other"}, "model.variant"),
+        ({"padding": "SAME"}, "model.padding"),
+        ({"dtype": "float16"}, "model.dtype"),
+        ({"steerable_order": 2}, "model.steerable_order must be one of .* found 2"),
+        ({"num_scales": 0}, "at least 1, found .*num_scales=0"),
+        ({"filters": (8, 0)}, "at least 1"),
+        ({"mixtures": 0}, "at least 1"),
+        ({"z_dim": -1}, "at least 1"),
+        ({"mixture": 3}, r"unknown model options \['mixture'\]"),
+    ],
+)
+def test_bad_options(options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        ModelConfig.from_dict(options)
+
+
+def test_positions_and_their_weights():
+    levels = [
+        jnp.arange(2 * h * w * 3.0).reshape(2, h, w, 3) for h, w in ((2, 1), (3, 4))
+    ]
+    flat = positions(levels)
+    assert flat.shape == (2, 14, 3)
+    np.testing.assert_array_equal(flat[:, :2], levels[0].reshape(2, 2, 3))
+    weights = position_weights([2, 12])
+    found = jnp.sum(flat * weights[None, :, None], axis=1)
+    expected = sum(level.mean((1, 2)) for level in levels) / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    repeated = positions(levels, [3, 1])
+    np.testing.assert_array_equal(repeated[:, 2:4], repeated[:, :2])
+    found = jnp.sum(repeated * position_weights([6, 12])[None, :, None], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
