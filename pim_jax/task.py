@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import Array, PRNGKeyArray
 
 from pim_jax import behaviour, bound, evaluate, pictures
@@ -160,7 +161,5 @@ def _prepared(data: ml_collections.ConfigDict) -> Path:
     if jax.process_index() == 0:
         video.prepare_from(data)
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
         multihost_utils.sync_global_devices("frames prepared")
     return video.prepare_from(data)

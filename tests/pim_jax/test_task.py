@@ -1,0 +1,244 @@
+"""PIM as a task: the same on all devices, resumed or not, in every variant."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pim_jax
+from pim_jax import task
+from pim_jax.training import checkpoint, loop, page, report
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("pim_config", ROOT / "configs/pim.py")
+PIM = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(PIM)
+
+SMALL = {
+    "steps": 5,
+    "log_every": 1,
+    "evaluate_every": 0,
+    "checkpoint_every": 0,
+    "devices": 1,
+    "model.frontend": "laplacian",
+    "model.num_scales": 2,
+    "model.filters": (4, 3),
+    "model.z_dim": 4,
+    "optimizer.warmup_steps": 1,
+    "data.batch_size": 8,
+    "data.crop": 16,
+    "data.validation_pairs": 9,
+}
+
+
+@pytest.fixture(scope="module")
+def make_config(small_frames):
+    """make_config(variant, changes): a shrunken configs/pim.py."""
+
+    def make(variant="", changes=None):
+        config = PIM.get_config(variant)
+        with config.unlocked():
+            config.update_from_flattened_dict(
+                {**SMALL, "data.frames_dir": str(small_frames), **(changes or {})}
+            )
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_plots():
+    """Drawing curves takes longer than these runs; test_report.py tests it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "_plot", lambda by_kind: "data:,")
+        yield
+
+
+def train(config, workdir, batches=None):
+    made = task.make(config, workdir)
+    if batches is not None:
+        made = made._replace(batches=batches(made.batches))
+    return loop.train(made, config, workdir)
+
+
+@pytest.fixture(scope="module")
+def once(make_config, tmp_path_factory):
+    """(folder, state) of five steps on one device."""
+    folder = tmp_path_factory.mktemp("once")
+    return folder, train(make_config(), folder)
+
+
+def assert_equal(found, expected, tolerance=0.0):
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("how", ["jit", "pmap"])
+def test_eight_devices_reach_the_parameters_of_one(make_config, once, tmp_path, how):
+    """The marginal runs over the pairs of all devices, or this would fail."""
+    state = train(make_config(changes={"compile": how, "devices": 8}), tmp_path)
+    assert int(state.step) == 5
+    assert_equal(state.params, once[1].params, 1e-5)
+    assert_equal(state.ema_params, once[1].ema_params, 1e-5)
+    moved = once[1].params, task.make(make_config()).init(jax.random.key(0)).params
+    steps = jax.tree.map(lambda a, b: float(abs(a - b).max()), *moved)
+    assert max(jax.tree.leaves(steps)) > 1e-3, "nothing was learned that could differ"
+
+
+def test_a_marginal_of_one_device_alone_is_noticed(make_config, once, tmp_path):
+    """The comparison above can tell: half the pairs in the marginal, other parameters."""
+    config = make_config()
+    made = task.make(config)
+    state = once[1]
+    batch = next(made.batches(0, 1, 0))
+    half = {name: array[:4] for name, array in batch.items()}
+    key = jax.random.key(0)
+    whole, halved = (made.update(state, b, key)[1] for b in (batch, half))
+    assert abs(whole["log_marginal"] - halved["log_marginal"]) > 1e-3
+
+
+def test_resumed_equals_uninterrupted(make_config, once, tmp_path):
+    def interrupted(batches):
+        def stream(process_index, process_count, start_step):
+            source = batches(process_index, process_count, start_step)
+            for step in range(start_step, 3):
+                yield next(source)
+            raise RuntimeError(f"pulled the plug after step {step + 1}")
+
+        return stream
+
+    config = make_config(changes={"checkpoint_every": 2})
+    with pytest.raises(RuntimeError, match="pulled the plug after step 3"):
+        train(config, tmp_path, interrupted)
+    resumed = train(config, tmp_path)
+    assert_equal(resumed, once[1])
+    logs = [report.read_log(folder) for folder in (tmp_path, once[0])]
+    losses = [
+        [(r["step"], r["scalars"]["loss"]) for r in log if r["kind"] == "train"]
+        for log in logs
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_scores_pictures_and_files(make_config, once):
+    folder, state = once
+    records = report.read_log(folder)
+    evaluations = [r for r in records if r["kind"] == "eval"]
+    assert [r["step"] for r in evaluations] == [0, 5]
+    for record in evaluations:
+        assert np.isfinite(record["scalars"]["validation/ixyz"])
+        assert 0 <= record["scalars"]["validation/retrieval"] <= 1
+    terms = {"loss", "bound", "log_q_x", "log_q_y", "log_marginal", "log_joint"}
+    assert terms <= set(records[1]["scalars"])
+    pictures = {
+        name: picture(state) for name, picture in task.make(make_config()).pictures.items()
+    }
+    assert pictures["frame_pairs"].shape == (2 * 16, 8 * 16, 3)
+    assert pictures["activations"].shape == (3 * 16, 4 * 16, 3)
+    for picture in pictures.values():
+        assert picture.dtype == np.uint8
+        assert picture.std() > 0
+    assert (folder / "report.html").exists()
+    options = json.loads((folder / "config.json").read_text())
+    assert options["model"]["z_dim"] == 4
+
+
+def test_the_run_is_a_metric(once, make_config):
+    """The averaged weights, without the joint encoder."""
+    metric = pim_jax.load(once[0])
+    averaged = checkpoint.read_parameters(once[0])
+    assert_equal(averaged, once[1].ema_params)
+    del averaged["joint_encoder"]
+    assert_equal(metric.params, averaged)
+    x = np.linspace(0, 1, 2 * 16 * 16 * 3, dtype=np.float32).reshape(2, 16, 16, 3)
+    distance = metric(x, x[::-1])
+    assert distance.shape == (2,)
+    assert (distance > 0).all()
+
+
+VARIANTS = {
+    "": {"model.frontend": "steerable", "model.num_scales": 1},
+    "pim-1": {"objective.reduction": "per_location"},
+    "paper": {"objective.reduction": "sum", "objective.temperature": 100.0},
+    "demo": {"data.jitter_px": 1, "data.brightness": 0.1, "data.scale": (1.0, 1.5)},
+    "small": {"model.dtype": "bfloat16"},
+}
+
+
+def test_every_variant_is_tried():
+    assert set(VARIANTS) == {"", *PIM.VARIANTS}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_two_steps(make_config, tmp_path, variant):
+    """With this, every reduction, the augmentations and bfloat16."""
+    changes = {"steps": 2, "data.validation_pairs": 3, **VARIANTS[variant]}
+    state = train(make_config(variant, changes), tmp_path)
+    assert int(state.step) == 2
+    for leaf in jax.tree.leaves(state):
+        assert leaf.dtype in (jnp.float32, jnp.int32)
+        assert jnp.isfinite(leaf).all()
+    losses = [r["scalars"].get("loss", 0.0) for r in report.read_log(tmp_path)]
+    assert np.isfinite(losses).all()
+
+
+def test_frames_prepared_before_need_no_video(make_config):
+    config = make_config(changes={"data.video_dir": "/no/such/folder"})
+    batch = next(task.make(config).batches(0, 1, 0))
+    assert batch["x"].shape == batch["y"].shape == (8, 16, 16, 3)
+    assert batch["x"].dtype == np.uint8
+
+
+def test_frames_are_prepared_where_there_are_none(make_config, small_frames):
+    """With the settings of the fixture, so that it finds what is there."""
+    changes = {
+        "data.frames_dir": "",
+        "data.short_side": 72,
+        "data.prepared_dir": str(small_frames.parents[2]),
+    }
+    found = next(task.make(make_config(changes=changes)).batches(0, 1, 7))
+    expected = next(task.make(make_config()).batches(0, 1, 7))
+    assert_equal(found, expected)
+
+
+def test_processes_share_the_batch(make_config):
+    made = task.make(make_config())
+    whole = next(made.batches(0, 1, 3))
+    halves = [next(made.batches(index, 2, 3)) for index in range(2)]
+    assert_equal(jax.tree.map(lambda *x: np.concatenate(x), *halves), whole)
+
+
+def test_noise_of_a_row_does_not_depend_on_the_devices():
+    key, shape = jax.random.key(3), (8, 5, 2)
+    whole = task.noise_of_rows(key, shape, None)
+    parts = jax.pmap(
+        lambda _: task.noise_of_rows(key, (2, 5, 2), "batch"),
+        axis_name="batch",
+        devices=jax.devices()[:4],
+    )(jnp.arange(4))
+    np.testing.assert_array_equal(parts.reshape(shape), whole)
+    assert len(np.unique(whole)) == whole.size
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        (
+            {"model.frontend": "steerable", "model.num_scales": 5},
+            ValueError,
+            "data.crop is 16, but this pyramid needs at least 32",
+        ),
+        ({"data.crop": 80}, ValueError, "80"),
+        ({"model.frontend": "wavelet"}, ValueError, "found 'wavelet'"),
+        ({"data.frames_dir": "", "data.video_dir": "no/f"}, FileNotFoundError, "no/f"),
+        ({"data.frames_dir": "no/frames"}, FileNotFoundError, "no/frames"),
+    ],
+)
+def test_bad_settings(make_config, changes, error, text):
+    with pytest.raises(error, match=text):
+        task.make(make_config(changes=changes))

@@ -1,0 +1,89 @@
+"""Every config file, with every variant: loads, is locked, refuses what it lacks."""
+
+import importlib.util
+import inspect
+from pathlib import Path
+
+import ml_collections
+import pytest
+
+from pim_jax import evaluations
+from pim_jax.model import ModelConfig
+from pim_jax.training import optimizer
+
+FOLDER = Path(__file__).resolve().parents[1] / "configs"
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+VARIANTS = {
+    "pim": ["", *module("pim").VARIANTS, "demo,pim-1", "small,paper"],
+    "eval_bapps": [""],
+    "eval_behaviour": ["", "demo"],
+    "eval_clic2021": [""],
+}
+CASES = [(name, variant) for name, several in VARIANTS.items() for variant in several]
+TRAINING = [case for case in CASES if case[0] == "pim"]
+
+
+def test_every_file_is_tested():
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(VARIANTS)
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_loads_and_is_locked(name, variant):
+    config = module(name).get_config(variant)
+    assert isinstance(config, ml_collections.ConfigDict)
+    assert config.is_locked
+    with pytest.raises((KeyError, AttributeError)):
+        config.no_such_key = 1
+    if "data" in config:
+        assert config.data.is_locked
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_an_unknown_variant_is_named(name):
+    with pytest.raises(ValueError, match=f"{name}.*no variant 'larj'"):
+        module(name).get_config("larj")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_header_says_how_to_run_it(name):
+    text = inspect.getdoc(module(name))
+    assert f"--config=configs/{name}.py" in text
+    for word in ("hardware", "time", "result"):
+        assert word in text.lower()
+
+
+@pytest.mark.parametrize(("name", "variant"), TRAINING)
+def test_training_settings_are_accepted(name, variant):
+    config = module(name).get_config(variant)
+    model = ModelConfig.from_dict(config.model)
+    assert config.data.crop >= model.minimum_size
+    optimizer.make(config.optimizer, config.steps)
+    assert config.optimizer.warmup_steps < config.steps
+    assert config.checkpoint_every <= config.steps
+
+
+def test_variants_state_only_differences():
+    pim = module("pim")
+    for changes in pim.VARIANTS.values():
+        for key, value in changes.items():
+            default = pim.get_config()
+            for name in key.split("."):
+                default = default[name]
+            assert value != default, key
+
+
+def test_the_published_architecture_is_the_default():
+    assert ModelConfig.from_dict(module("pim").get_config().model) == ModelConfig()
+
+
+@pytest.mark.parametrize("name", [n for n in VARIANTS if n.startswith("eval_")])
+def test_evaluations_exist(name):
+    assert module(name).get_config().evaluation in evaluations.EVALUATIONS

@@ -1,0 +1,167 @@
+"""Which module may import which: read from the import statements themselves."""
+
+import ast
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A module may import modules of lines above its own, and of its own package. The package
+# itself (`import pim_jax`) stands near the bottom because it imports most of the others.
+PICTURE = """
+version ops evaluate tables tensor_bundle data training
+distributions
+objective model
+metric convert pictures
+published distances
+metrics behaviour scoring
+weights
+bound
+task evaluations cli
+pim_jax
+train.py eval.py
+"""
+PACKAGES = {"ops", "data", "training", "metrics"}
+
+# What may be imported inside a function, so that a machine can do without it.
+OPTIONAL = {"tensorflow", "tensorflow_datasets", "pim_jax.data.video"}
+
+
+class Import(NamedTuple):
+    source: str  # module, such as pim_jax.data.video, or script
+    target: str  # module
+    at_top: bool
+
+
+def module_name(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    if len(relative.parts) == 1:
+        return relative.name
+    parts = relative.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = [*sorted((ROOT / "pim_jax").rglob("*.py")), ROOT / "train.py", ROOT / "eval.py"]
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imports_of(path: Path) -> list[Import]:
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), []
+
+    def visit(node: ast.AST, at_top: bool) -> None:
+        targets: list[str] = []
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            # `from package import module` imports the module, if it is one of ours.
+            targets = [name if name in MODULES else node.module for name in inside]
+        found.extend(Import(module_name(path), name, at_top) for name in set(targets))
+        in_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.iter_child_nodes(node):
+            visit(child, at_top and not in_function)
+
+    visit(tree, True)
+    return found
+
+
+IMPORTS = [found for path in FILES for found in imports_of(path)]
+OURS = {
+    name: {i.target for i in IMPORTS if i.source == name and i.target in MODULES}
+    for name in MODULES
+}
+
+
+def part(module: str) -> str:
+    """The word of the picture that stands for a module."""
+    if module.endswith(".py") or module == "pim_jax":
+        return module
+    return module.split(".")[1]
+
+
+def reachable(module: str) -> set[str]:
+    """All of our modules that this one imports, directly or not."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        new = OURS[waiting.pop()] - seen
+        seen |= new
+        waiting += new
+    return seen
+
+
+def test_the_picture_shows_every_module():
+    assert sorted(PICTURE.split()) == sorted({part(module) for module in MODULES})
+
+
+def test_imports_go_up_in_the_picture():
+    line = {
+        word: number
+        for number, words in enumerate(PICTURE.strip().splitlines())
+        for word in words.split()
+    }
+    wrong = [
+        f"{source} imports {target}"
+        for source, targets in OURS.items()
+        for target in targets
+        if not line[part(target)] < line[part(source)]
+        and not (part(target) == part(source) in PACKAGES)
+    ]
+    assert not wrong
+
+
+def test_no_cycle():
+    assert [module for module in MODULES if module in reachable(module)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        ("pim_jax.evaluate", set()),
+        ("pim_jax.distributions", set()),
+        ("pim_jax.objective", {"pim_jax.distributions"}),
+        ("pim_jax.ops.pyramids", set()),
+    ],
+)
+def test_pure_functions_reach_nothing_else(module, allowed):
+    """No model, no data, no training."""
+    assert reachable(module) <= allowed
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES - {"metrics"}))
+def test_packages_that_stand_alone(package):
+    """The loop knows no model and no data, the data no model and no loop."""
+    inside = {module for module in MODULES if part(module) == package}
+    outside = {target for module in inside for target in reachable(module)} - inside
+    assert not outside
+
+
+def test_the_codecs_are_not_imported():
+    assert not [i for i in IMPORTS if i.target.split(".")[0] == "codec_jax"]
+
+
+def test_tensorflow_is_never_imported_at_the_top():
+    names = ("tensorflow", "tensorflow_compression")
+    assert not [i for i in IMPORTS if i.target.split(".")[0] in names and i.at_top]
+
+
+def test_only_optional_packages_are_imported_inside_functions():
+    inside = [i for i in IMPORTS if not i.at_top]
+    assert not [i for i in inside if i.target not in OPTIONAL]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow"
+)
+def test_importing_all_does_not_load_tensorflow():
+    modules = [module for module in MODULES if not module.endswith(".py")]
+    program = f"import {', '.join(modules)}, sys; sys.exit('tensorflow' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
