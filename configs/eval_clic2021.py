@@ -17,7 +17,9 @@ import ml_collections
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """The settings; there are no variants."""
     if variant:
-        raise ValueError(f"configs/eval_clic2021.py has no variant {variant!r}, nor any other")
+        raise ValueError(
+            f"configs/eval_clic2021.py has no variant {variant!r}, nor any other"
+        )
     config = ml_collections.ConfigDict()
     config.evaluation = "clic2021"
     config.metric = "psnr,ssim,ms-ssim"  # names or checkpoint folders, with commas

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pim_jax.distributions import Mixture
-from pim_jax.ops import pyramids
+from pim_jax.ops import convolutions, pyramids
 
 Levels = tuple[Float[Array, "n _h _w c"], ...]
 
@@ -62,7 +62,9 @@ class ModelConfig:
       mixtures: components of q(z|x) (1 makes PIM-1); None takes the variant's number.
       variant: 'published' or 'paper', see `VARIANTS`.
       dtype: of the convolutions and dense layers, 'float32' or 'bfloat16'. Parameters,
-        pyramid and everything after the encoders stay float32.
+        pyramid and everything after the encoders stay float32. Accelerators multiply
+        float32 with fewer bits by default; `jax.default_matmul_precision("float32")`
+        around a call gives full precision.
     """
 
     frontend: str = "steerable"
@@ -165,6 +167,7 @@ class Cnn(nn.Module):
                 (5, 5),
                 padding=self.config.padding.upper(),
                 dtype=jnp.dtype(self.config.dtype),
+                conv_general_dilated=convolutions.convolve,
                 name=f"conv_{i}",
             )(x)
             x = x if i == last else nn.relu(x)

@@ -6,6 +6,7 @@ The cache is `~/.cache/pim_jax`, or the folder in the environment variable
 """
 
 import hashlib
+import http.client
 import os
 import re
 import shutil
@@ -73,8 +74,7 @@ def _load(name: str, weights: str | Path | None) -> PimMetric:
     path = fetch(name) if weights is None else Path(weights)
     if path.is_file():
         with tempfile.TemporaryDirectory() as folder:
-            _verify(path, ARCHIVES[name])
-            _extract(path, ARCHIVES[name], Path(folder))
+            _unpack(path, ARCHIVES[name], Path(folder), str(path))
             params, config = read_published(folder)
     else:
         params, config = read_published(path)
@@ -108,13 +108,13 @@ def fetch(name: str) -> Path:
     # Complete or absent: everything is made in a temporary folder, then renamed.
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         path = folder.parent / f"{archive.stem}.zip"
+        source = str(path)
         if not path.is_file():
-            path = Path(temporary, path.name)
+            path, source = Path(temporary, path.name), _url(name)
             _download(name, path)
-        _verify(path, archive)
         unpacked = Path(temporary, "unpacked")
         unpacked.mkdir()
-        _extract(path, archive, unpacked)
+        _unpack(path, archive, unpacked, source)
         try:
             unpacked.rename(folder)
         except OSError:
@@ -123,50 +123,55 @@ def fetch(name: str) -> Path:
     return folder
 
 
+def _url(name: str) -> str:
+    return f"{URL}/{ARCHIVES[name].stem}.zip"
+
+
 def _download(name: str, path: Path) -> None:
-    stem = ARCHIVES[name].stem
-    url = f"{URL}/{stem}.zip"
+    stem, url = ARCHIVES[name].stem, _url(name)
     logging.info("downloading %s", url)
     try:
         with (
             urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
             path.open("wb") as file,
         ):
-            # One byte more than allowed makes the file too large, and `_verify` fails.
+            # What is cut off here fails the checksum.
             while file.tell() <= _LARGEST_FILE and (block := response.read(2**20)):
                 file.write(block)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise NotDownloadedError(
             f"{name}: cannot download {url} ({error}); put that file at "
             f"{cache_folder() / stem}.zip, or pass weights=PATH of a copy"
         ) from error
 
 
-def _verify(path: Path, archive: Archive) -> None:
+def _unpack(path: Path, archive: Archive, folder: Path, source: str) -> None:
+    """Verifies the zip and writes its files; errors say that it is from `source`."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha512").hexdigest()
     if found != archive.sha512:
         raise ValueError(
-            f"{path} is not the published {archive.stem}.zip: its SHA-512 is {found}, "
+            f"{source} is not the published {archive.stem}.zip: its SHA-512 is {found}, "
             f"expected {archive.sha512}"
         )
-
-
-def _extract(path: Path, archive: Archive, folder: Path) -> None:
-    """Writes the files of the model, and nothing else, straight into `folder`."""
     try:
         with zipfile.ZipFile(path) as opened:
-            for member in opened.infolist():
-                # The name is never used as a path, so it cannot lead elsewhere.
-                parent, _, base = member.filename.rpartition("/")
-                if parent != archive.stem or not _MEMBERS.fullmatch(base):
-                    continue
-                if member.file_size > _LARGEST_FILE:
-                    raise ValueError(f"{base} has {member.file_size} bytes")
-                with opened.open(member) as source, (folder / base).open("wb") as file:
-                    shutil.copyfileobj(source, file)
-        for base in ("config.json", f"{CHECKPOINT}.index"):
-            if not (folder / base).is_file():
-                raise ValueError(f"it has no {archive.stem}/{base}")
+            _extract(opened, archive.stem, folder)
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise ValueError(f"cannot unpack {path}: {error}") from error
+        raise ValueError(f"cannot unpack {source}: {error}") from error
+
+
+def _extract(opened: zipfile.ZipFile, stem: str, folder: Path) -> None:
+    """Writes the files of the model, and nothing else, straight into `folder`."""
+    for member in opened.infolist():
+        # The name is never used as a path, so it cannot lead elsewhere.
+        parent, _, base = member.filename.rpartition("/")
+        if parent != stem or not _MEMBERS.fullmatch(base):
+            continue
+        if member.file_size > _LARGEST_FILE:
+            raise ValueError(f"{base} has {member.file_size} bytes")
+        with opened.open(member) as source, (folder / base).open("wb") as file:
+            shutil.copyfileobj(source, file)
+    for base in ("config.json", f"{CHECKPOINT}.index"):
+        if not (folder / base).is_file():
+            raise ValueError(f"it has no {stem}/{base}")

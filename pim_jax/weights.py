@@ -38,8 +38,9 @@ def load(name_or_folder: str | Path, weights: str | Path | None = None) -> Metri
     """The metric of that name, or of the weights in that folder.
 
     Args:
-      name_or_folder: a name in METRICS, else a folder of one of the kinds above. Of a
-        training run the averaged weights of the newest checkpoint are taken.
+      name_or_folder: a name in METRICS, else a folder of one of the kinds above (write
+        ./NAME for a folder that has the name of a metric). Of a training run the
+        averaged weights of the newest checkpoint are taken.
       weights: for names: a file or folder to take the weights from, in place of the
         packaged or cached ones.
 

@@ -4,9 +4,16 @@ import importlib.util
 import os
 from pathlib import Path
 
-# Before JAX starts its backend: the tests of several devices need several devices.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# Before JAX starts its backend: the tests of several devices need several devices. And
+# compiling takes most of the time of these tests: without LLVM's optimisation it takes a
+# fifth, and XLA's own passes stay. XLA_FLAGS=--xla_backend_optimization_level=3 tests
+# what users run.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",
+        os.environ.get("XLA_FLAGS", ""),
+    ]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

@@ -122,8 +122,9 @@ def validation_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A fixed choice of pairs for evaluation, spread evenly over clips and runs.
 
-    As many clips as possible, then as many runs. The first are centre crops of distinct
-    pairs; when all pairs are used, further ones are crops at random places.
+    As many clips as possible, then as many runs, then pairs; used again when all have
+    been. Each pair is cropped at a place of its own: a clip's frames at one place are
+    often nearly the same picture, and no metric could tell which is the next.
 
     Returns: x and y, each (n, crop, crop, 3) uint8; the same for the same arguments.
     Raises: ValueError if no frame holds a crop.
@@ -134,13 +135,7 @@ def validation_pairs(
     for row in range(n):
         run, first = pairs[row % len(pairs)]
         x, y = runs.read(run, first, 2)
-        if row < len(pairs):
-            top, left = (x.shape[0] - crop) // 2, (x.shape[1] - crop) // 2
-            window = np.s_[top : top + crop, left : left + crop]
-            crops.append((x[window], y[window]))
-        else:
-            rng = _generator(seed, _CHOICE, 1, row)
-            crops.append(_crop_pair(rng, x, y, crop, plain))
+        crops.append(_crop_pair(_generator(seed, _CHOICE, 1, row), x, y, crop, plain))
     x, y = map(np.stack, zip(*crops, strict=True))
     return x, y
 

@@ -112,14 +112,8 @@ def _correlate(
     if padding == "same":
         return list(result[:, :, : -(-h // stride), : -(-w // stride)])
     first = radius // stride
-    return list(
-        result[
-            :,
-            :,
-            first : first + (h - size) // stride + 1,
-            first : first + (w - size) // stride + 1,
-        ]
-    )
+    high, wide = (max(0, (side - size) // stride + 1) for side in (h, w))
+    return list(result[:, :, first : first + high, first : first + wide])
 
 
 def steerable_pyramid(

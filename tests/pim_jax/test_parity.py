@@ -21,9 +21,6 @@ from pim_jax.model import ModelConfig, Pim, pyramid
 
 LEVELS = 8
 TOLERANCE = 1e-5
-# Compiling takes most of the time of these tests; without LLVM's optimisation it takes a
-# third, and XLA's own passes stay.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +54,7 @@ def gaussians(joint: Any) -> list[Mixture]:
     return [Mixture(jnp.zeros((*m.shape[:-1], 1)), m[..., None, :]) for m in joint]
 
 
-@functools.partial(jax.jit, static_argnames="config", compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnames="config")
 def outputs(params, x, y, z_x, z_y, config: ModelConfig) -> dict[str, Any]:
     """All that is compared, in one compilation; z_x and z_y are samples of q."""
     variables = {"params": params}
@@ -82,7 +79,7 @@ def outputs(params, x, y, z_x, z_y, config: ModelConfig) -> dict[str, Any]:
     }
 
 
-@functools.partial(jax.jit, static_argnames="config", compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnames="config")
 def distance_and_gradient(params, x, y, config: ModelConfig) -> Any:
     """The distance of each pair, and the gradient of their sum with respect to y."""
 
@@ -227,7 +224,7 @@ def found_at_quarter(components: int) -> dict[str, Any]:
         return outputs(params, image_a(), image_b(), z, z, config)
 
 
-@functools.partial(jax.jit, compiler_options=QUICK)
+@jax.jit
 def compare_all(a: Any, b: Any) -> tuple[jax.Array, ...]:
     """d(a, b), d(b, a), d(a, a)."""
     return metric.compare(a, b), metric.compare(b, a), metric.compare(a, a)

@@ -28,6 +28,7 @@ SMALL = {
     "model.num_scales": 2,
     "model.filters": (4, 3),
     "model.z_dim": 4,
+    "model.mixtures": 2,
     "optimizer.warmup_steps": 1,
     "data.batch_size": 8,
     "data.crop": 16,
@@ -58,18 +59,22 @@ def _no_plots():
         yield
 
 
-def train(config, workdir, batches=None):
-    made = task.make(config, workdir)
-    if batches is not None:
-        made = made._replace(batches=batches(made.batches))
-    return loop.train(made, config, workdir)
+def only_training(made):
+    """The task without what is compiled for evaluations and pictures."""
+    return made._replace(evaluations={}, pictures={})
 
 
 @pytest.fixture(scope="module")
-def once(make_config, tmp_path_factory):
+def made(make_config):
+    """The task; tests that share it share what is compiled."""
+    return task.make(make_config())
+
+
+@pytest.fixture(scope="module")
+def once(made, make_config, tmp_path_factory):
     """(folder, state) of five steps on one device."""
     folder = tmp_path_factory.mktemp("once")
-    return folder, train(make_config(), folder)
+    return folder, loop.train(made, make_config(), folder)
 
 
 def assert_equal(found, expected, tolerance=0.0):
@@ -79,43 +84,32 @@ def assert_equal(found, expected, tolerance=0.0):
 
 
 @pytest.mark.parametrize("how", ["jit", "pmap"])
-def test_eight_devices_reach_the_parameters_of_one(make_config, once, tmp_path, how):
+def test_eight_devices_reach_the_parameters_of_one(
+    made, make_config, once, tmp_path, how
+):
     """The marginal runs over the pairs of all devices, or this would fail."""
-    state = train(make_config(changes={"compile": how, "devices": 8}), tmp_path)
+    config = make_config(changes={"compile": how, "devices": 8})
+    state = loop.train(only_training(task.make(config)), config, tmp_path)
     assert int(state.step) == 5
     assert_equal(state.params, once[1].params, 1e-5)
     assert_equal(state.ema_params, once[1].ema_params, 1e-5)
-    moved = once[1].params, task.make(make_config()).init(jax.random.key(0)).params
-    steps = jax.tree.map(lambda a, b: float(abs(a - b).max()), *moved)
+    before = made.init(jax.random.key(0)).params
+    steps = jax.tree.map(lambda a, b: float(abs(a - b).max()), state.params, before)
     assert max(jax.tree.leaves(steps)) > 1e-3, "nothing was learned that could differ"
 
 
-def test_a_marginal_of_one_device_alone_is_noticed(make_config, once, tmp_path):
-    """The comparison above can tell: half the pairs in the marginal, other parameters."""
-    config = make_config()
-    made = task.make(config)
-    state = once[1]
-    batch = next(made.batches(0, 1, 0))
-    half = {name: array[:4] for name, array in batch.items()}
-    key = jax.random.key(0)
-    whole, halved = (made.update(state, b, key)[1] for b in (batch, half))
-    assert abs(whole["log_marginal"] - halved["log_marginal"]) > 1e-3
-
-
-def test_resumed_equals_uninterrupted(make_config, once, tmp_path):
-    def interrupted(batches):
-        def stream(process_index, process_count, start_step):
-            source = batches(process_index, process_count, start_step)
-            for step in range(start_step, 3):
-                yield next(source)
-            raise RuntimeError(f"pulled the plug after step {step + 1}")
-
-        return stream
+def test_resumed_equals_uninterrupted(made, make_config, once, tmp_path):
+    def interrupted(process_index, process_count, start_step):
+        source = made.batches(process_index, process_count, start_step)
+        for _ in range(3):
+            yield next(source)
+        raise RuntimeError("pulled the plug after step 3")
 
     config = make_config(changes={"checkpoint_every": 2})
+    training = only_training(made)
     with pytest.raises(RuntimeError, match="pulled the plug after step 3"):
-        train(config, tmp_path, interrupted)
-    resumed = train(config, tmp_path)
+        loop.train(training._replace(batches=interrupted), config, tmp_path)
+    resumed = loop.train(training, config, tmp_path)
     assert_equal(resumed, once[1])
     logs = [report.read_log(folder) for folder in (tmp_path, once[0])]
     losses = [
@@ -125,7 +119,7 @@ def test_resumed_equals_uninterrupted(make_config, once, tmp_path):
     assert losses[0] == losses[1]
 
 
-def test_scores_pictures_and_files(make_config, once):
+def test_scores_pictures_and_files(made, once):
     folder, state = once
     records = report.read_log(folder)
     evaluations = [r for r in records if r["kind"] == "eval"]
@@ -135,9 +129,7 @@ def test_scores_pictures_and_files(make_config, once):
         assert 0 <= record["scalars"]["validation/retrieval"] <= 1
     terms = {"loss", "bound", "log_q_x", "log_q_y", "log_marginal", "log_joint"}
     assert terms <= set(records[1]["scalars"])
-    pictures = {
-        name: picture(state) for name, picture in task.make(make_config()).pictures.items()
-    }
+    pictures = {name: picture(state) for name, picture in made.pictures.items()}
     assert pictures["frame_pairs"].shape == (2 * 16, 8 * 16, 3)
     assert pictures["activations"].shape == (3 * 16, 4 * 16, 3)
     for picture in pictures.values():
@@ -148,7 +140,7 @@ def test_scores_pictures_and_files(make_config, once):
     assert options["model"]["z_dim"] == 4
 
 
-def test_the_run_is_a_metric(once, make_config):
+def test_the_run_is_a_metric(once):
     """The averaged weights, without the joint encoder."""
     metric = pim_jax.load(once[0])
     averaged = checkpoint.read_parameters(once[0])
@@ -178,7 +170,8 @@ def test_every_variant_is_tried():
 def test_every_variant_two_steps(make_config, tmp_path, variant):
     """With this, every reduction, the augmentations and bfloat16."""
     changes = {"steps": 2, "data.validation_pairs": 3, **VARIANTS[variant]}
-    state = train(make_config(variant, changes), tmp_path)
+    config = make_config(variant, changes)
+    state = loop.train(only_training(task.make(config)), config, tmp_path)
     assert int(state.step) == 2
     for leaf in jax.tree.leaves(state):
         assert leaf.dtype in (jnp.float32, jnp.int32)
