@@ -36,19 +36,29 @@ def convolve(
     Returns: the sums, equal to those of the one convolution up to rounding.
     """
     _, columns, inputs, outputs = kernel.shape
-    few = 1 < columns and columns * outputs <= inputs
-    dilated = {*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ())}
-    if not few or dilated - {1} or tuple(strides) != (1, 1):
+    if columns * outputs > inputs or not _is_plain(strides, **options):
         return jax.lax.conv_general_dilated(image, kernel, strides, padding, **options)
-    rows, (before, after) = jax.lax.padtype_to_pads(
-        image.shape[1:3], kernel.shape[:2], strides, padding
-    ) if isinstance(padding, str) else padding
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(
+            image.shape[1:3], kernel.shape[:2], strides, padding
+        )
     taps = jnp.moveaxis(kernel, 1, 2).reshape(-1, 1, inputs, columns * outputs)
-    parts = jax.lax.conv_general_dilated(
-        image, taps, strides, (rows, (before, after)), **options
-    )
+    parts = jax.lax.conv_general_dilated(image, taps, strides, padding, **options)
     width = parts.shape[2] - columns + 1
     return sum(
         parts[:, :, j : j + width, j * outputs : (j + 1) * outputs]
         for j in range(columns)
     )
+
+
+def _is_plain(
+    strides: tuple[int, int],
+    lhs_dilation: tuple[int, int] | None = None,
+    rhs_dilation: tuple[int, int] | None = None,
+    feature_group_count: int = 1,
+    **other: Any,
+) -> bool:
+    """Whether every output sees every input, at its own place and those next to it."""
+    del other
+    factors = (*strides, *(lhs_dilation or ()), *(rhs_dilation or ()))
+    return set(factors) == {1} and feature_group_count == 1

@@ -62,7 +62,10 @@ def subprocess_arguments(workdir, *more):
 
 
 def environment(devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    # Compiled as in this process (conftest.py), for exactly equal numbers.
+    flags = (
+        f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    )
     changes = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
     return {**os.environ, **changes}
 
