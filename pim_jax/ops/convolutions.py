@@ -1,5 +1,6 @@
 """Convolution with few output channels as several convolutions with fewer taps."""
 
+import functools
 from typing import Any
 
 import jax
@@ -45,10 +46,11 @@ def convolve(
     taps = jnp.moveaxis(kernel, 1, 2).reshape(-1, 1, inputs, columns * outputs)
     parts = jax.lax.conv_general_dilated(image, taps, strides, padding, **options)
     width = parts.shape[2] - columns + 1
-    return sum(
+    shifted = [
         parts[:, :, j : j + width, j * outputs : (j + 1) * outputs]
         for j in range(columns)
-    )
+    ]
+    return functools.reduce(jnp.add, shifted)
 
 
 def _is_plain(
