@@ -35,7 +35,7 @@ class Metric:
 
     `metric(image_a, image_b)` gives (n,) float32, smaller is closer. It can be called
     under jit, vmap, grad and pmap, closed over or passed as an argument; two metrics
-    with the same `function` compile once. (Compared by identity, so that
+    with the same `function` and `name` compile once. (Compared by identity, so that
     `jax.jit(metric)` works: there the weights become constants of the program.)
 
     Attributes:

@@ -303,7 +303,7 @@ def positions(levels: Sequence[Any], repeats: Sequence[int] = ()) -> Any:
     repeats = repeats or [1] * len(levels)
 
     def flat(x: Array, repeat: int) -> Array:
-        x = x.reshape(x.shape[0], -1, *x.shape[3:])
+        x = x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:])
         return jnp.concatenate([x] * repeat, axis=1) if repeat > 1 else x
 
     rows = [

@@ -54,8 +54,10 @@ def run(main: Callable[[], object]) -> None:
     def start(rest: list[str]) -> None:
         if len(rest) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(rest[1:])}")
-        if flags.FLAGS["verbosity"].using_default_value:
-            # Orbax and JAX tell dozens of lines at each checkpoint; --verbosity=0 shows.
+        # Orbax and JAX tell dozens of lines at each checkpoint, which absl shows unless
+        # told otherwise; --verbosity=0 brings them back. (By now absl has changed the
+        # flag itself, so the arguments have to say whether it was given.)
+        if not any(a.lstrip("-").startswith(("verbosity", "v=")) for a in argv):
             logging.set_verbosity(logging.WARNING)
         with _one_line(argv):
             main()
