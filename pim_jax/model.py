@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pim_jax.distributions import Mixture
-from pim_jax.ops import convolutions, pyramids
+from pim_jax.ops import pyramids
 
 Levels = tuple[Float[Array, "n _h _w c"], ...]
 
@@ -167,7 +167,6 @@ class Cnn(nn.Module):
                 (5, 5),
                 padding=self.config.padding.upper(),
                 dtype=jnp.dtype(self.config.dtype),
-                conv_general_dilated=convolutions.convolve,
                 name=f"conv_{i}",
             )(x)
             x = x if i == last else nn.relu(x)

@@ -5,7 +5,7 @@
     python -m tests.benchmarks.speed --out=FILE --only='pim-5 1x256' # names with this
 
 Where TensorFlow is installed, the distance is timed in turn with the same computation in
-TensorFlow (`tensorflow_reference.py`), with as many threads. docs/speed.md has results.
+TensorFlow (`tensorflow_reference.py`), with as many threads.
 """
 
 import argparse
