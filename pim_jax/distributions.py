@@ -91,8 +91,8 @@ def symmetrised_kl(
     if p.loc.shape[-2] == 1:
         # Equal identity covariances: the closed form.
         return jnp.sum(jnp.square(p.loc - q.loc)[..., 0, :], axis=-1)
-    # One product of points and components, (..., 2m, 2m): compiled for a CPU, this takes
-    # a third of the time of one sum per mixture, see docs/speed.md.
+    # One product of points and components, (..., 2m, 2m): compiled for a CPU, this is
+    # faster than one sum per mixture.
     # (An axis of several points here is computed wrongly by jit on the CPU with JAX
     # 0.10.2, so several points are several positions; a test holds on to it.)
     m = p.logits.shape[-1]
