@@ -10,6 +10,7 @@ TensorFlow (`tensorflow_reference.py`), with as many threads.
 
 import argparse
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -66,7 +67,12 @@ class Plan:
 
 
 FULL = Plan(MODELS, SIZES, TENSORFLOW_SIZES, TRAINING, seconds=20, products=2048)
-TINY = {"frontend": "laplacian", "num_scales": 2, "filters": (4, 3), "z_dim": 3}
+TINY: dict[str, Any] = {
+    "frontend": "laplacian",
+    "num_scales": 2,
+    "filters": (4, 3),
+    "z_dim": 3,
+}
 QUICK = Plan(
     {"tiny": ModelConfig(**TINY, mixtures=2)},
     ((2, 16, 16),),
@@ -204,15 +210,13 @@ def groups(plan: Plan) -> dict[str, Callable[[], list[Entry]]]:
         "matrix product": lambda: matrix_product(plan.products, plan.seconds / 10)
     }
     for name, config in plan.models.items():
-        for n, h, w in plan.sizes:
-            found[f"{name} {n}x{h}x{w}"] = (
-                lambda name=name, config=config, size=(n, h, w): distances(
-                    name, config, size, plan
-                )
+        for size in plan.sizes:
+            found[f"{name} {'x'.join(map(str, size))}"] = functools.partial(
+                distances, name, config, size, plan
             )
     for variant, changes in plan.training.items():
-        found[f"training {variant or 'full'}"] = (
-            lambda variant=variant, changes=changes: training(variant, changes, plan)
+        found[f"training {variant or 'full'}"] = functools.partial(
+            training, variant, changes, plan
         )
     return found
 

@@ -1,0 +1,265 @@
+"""Other ways to compute what PIM spends its time on, with their speed and their error.
+
+    python -m tests.benchmarks.variants                      # all, forward and backward
+    python -m tests.benchmarks.variants --only=divergence
+
+The library has the plain forms; docs/speed.md says what the others gave. Times are for
+one level's network (5x5, 3-64-64-64-3) on two images, and for the divergence of mixtures
+of five at as many positions as one level of a 256x256 image has.
+"""
+
+import argparse
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich
+from jax import lax
+from jaxtyping import Array
+from rich.table import Table
+
+from pim_jax import distributions
+from pim_jax.distributions import Mixture
+from pim_jax.model import Cnn, ModelConfig
+from tests.benchmarks import timing
+
+LAYOUT: dict[str, Any] = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+Convolution = Callable[[Array, Array], Array]
+
+
+def direct(image: Array, kernel: Array) -> Array:
+    """XLA's own convolution."""
+    return lax.conv_general_dilated(image, kernel, (1, 1), "SAME", **LAYOUT)
+
+
+def channels_first(image: Array, kernel: Array) -> Array:
+    """The same in NCHW; transposes between layers are for XLA to cancel."""
+    found = lax.conv_general_dilated(
+        jnp.moveaxis(image, -1, 1),
+        jnp.transpose(kernel, (3, 2, 0, 1)),
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+    )
+    return jnp.moveaxis(found, 1, -1)
+
+
+def low_precision(image: Array, kernel: Array) -> Array:
+    """bfloat16 factors."""
+    found = direct(image.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+    return found.astype(jnp.float32)
+
+
+def blocks(image: Array, kernel: Array) -> Array:
+    """Blocks of 2x2 pixels as channels: 3x3 taps, 1.44 times the products."""
+    n, h, w, c = image.shape
+    outputs = kernel.shape[-1]
+    offset = (
+        2 * (np.arange(3)[:, None, None] - 1)
+        + np.arange(2)[None, :, None]
+        - np.arange(2)[None, None, :]
+        + 2
+    )
+    taps = jnp.asarray(offset[..., None] == np.arange(5), jnp.float32)
+    kernel = jnp.einsum("xipk,yjql,klco->xyijcpqo", taps, taps, kernel)
+    image = image.reshape(n, h // 2, 2, w // 2, 2, c).swapaxes(2, 3)
+    found = direct(
+        image.reshape(n, h // 2, w // 2, 4 * c), kernel.reshape(3, 3, 4 * c, -1)
+    )
+    found = found.reshape(n, h // 2, w // 2, 2, 2, outputs).swapaxes(2, 3)
+    return found.reshape(n, h, w, outputs)
+
+
+def shifted(image: Array, kernel: Array) -> Array:
+    """Few outputs: 5x1 taps for all columns at once, then a sum of shifted results."""
+    k, _, inputs, outputs = kernel.shape
+    if k * outputs > inputs:
+        return direct(image, kernel)
+    taps = jnp.moveaxis(kernel, 1, 2).reshape(k, 1, inputs, k * outputs)
+    border = (k // 2, k // 2)
+    parts = lax.conv_general_dilated(image, taps, (1, 1), (border, border), **LAYOUT)
+    width = image.shape[2]
+    return functools.reduce(
+        jnp.add,
+        [parts[:, :, j : j + width, j * outputs : (j + 1) * outputs] for j in range(k)],
+    )
+
+
+TILE = 4
+POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)  # and infinity
+
+
+@functools.cache
+def toom_cook_matrices(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A^T (TILE, p), G (p, size) and B^T (p, p); see `toom_cook`.
+
+    Multiplying polynomials by their values at p points is linear in one factor; the
+    transposed map is a correlation.
+    """
+    points = np.array(POINTS)
+    p = len(points) + 1
+
+    def values(terms: int) -> np.ndarray:
+        found = np.zeros((p, terms))
+        found[:-1] = points[:, None] ** np.arange(terms)
+        found[-1, -1] = 1  # at infinity: the highest coefficient
+        return found
+
+    before = np.linalg.inv(values(p)).T
+    # Factors between G and B^T are free; so the entries of B^T are short fractions.
+    scale = np.append(before[:-1, p - 2], 1.0)
+    before = np.round(before / scale[:, None], 9)
+    return values(TILE).T, values(size) * scale[:, None], before
+
+
+def toom_cook(image: Array, kernel: Array) -> Array:
+    """y = A^T ((G kernel) (B^T x)) along the height: 8 products instead of 20 for 4 rows.
+
+    Along the width, and for few channels, ordinary convolutions; the last layer is
+    `shifted`. Source: Lavin & Gray 2016, https://arxiv.org/abs/1509.09308.
+    """
+    if min(kernel.shape[2:]) < 16:
+        return shifted(image, kernel)
+    after, taps, before = toom_cook_matrices(kernel.shape[0])
+    n, h, w, c = image.shape
+    border = kernel.shape[0] // 2
+    tiles = -(-h // TILE)
+    below = tiles * TILE - h + border
+    image = jnp.pad(image, ((0, 0), (border, below), (0, 0), (0, 0)))
+    last = (tiles - 1) * TILE + 1
+    rows = [
+        lax.slice(image, (0, i, 0, 0), (n, i + last, w, c), (1, TILE, 1, 1))
+        for i in range(len(taps))
+    ]
+    products = [
+        direct(_combine(rows, b), _combine(list(kernel), g)[None])
+        for b, g in zip(before, taps, strict=True)
+    ]
+    found = jnp.stack([_combine(products, a) for a in after], axis=2)
+    return found.reshape(n, tiles * TILE, w, -1)[:, :h]
+
+
+def _combine(arrays: Sequence[Array], factors: np.ndarray) -> Array:
+    pairs = zip(arrays, factors, strict=True)
+    terms = [x if f == 1 else x * float(f) for x, f in pairs if f]
+    return functools.reduce(jnp.add, terms)
+
+
+def unrolled(function: Convolution) -> Callable[[Any, Array], Array]:
+    """A level's network with this convolution; (params of `Cnn`, image) -> features."""
+
+    def network(params: Any, image: Array) -> Array:
+        for i in range(len(params)):
+            layer = params[f"conv_{i}"]
+            image = function(image, layer["kernel"]) + layer["bias"][None, None, None]
+            image = image if i == len(params) - 1 else nn.relu(image)
+        return image
+
+    return network
+
+
+CONVOLUTIONS = {
+    "plain": direct,
+    "channels first": channels_first,
+    "2x2 blocks": blocks,
+    "last layer shifted": shifted,
+    "Toom-Cook, last layer shifted": toom_cook,
+    "bfloat16": low_precision,
+}
+
+
+def sums_apart(p: Mixture, q: Mixture, noise: Array) -> Array:
+    """`symmetrised_kl` with one table of squared distances for each pair of mixtures."""
+
+    def side(p: Mixture, q: Mixture) -> Array:
+        def log_density(log_weights: Array, loc: Array) -> Array:
+            # What does not depend on the component leaves the ratio.
+            shift = jnp.sum(loc * noise[..., None, :], axis=-1)
+            difference = p.loc[..., :, None, :] - loc[..., None, :, :]
+            terms = (log_weights + shift)[..., None, :]
+            terms -= 0.5 * jnp.sum(jnp.square(difference), axis=-1)
+            return jax.nn.logsumexp(terms, axis=-1)
+
+        log_p, log_q = jax.nn.log_softmax(p.logits), jax.nn.log_softmax(q.logits)
+        ratio = log_density(log_p, p.loc) - log_density(log_q, q.loc)
+        return jnp.sum(jnp.exp(log_p) * ratio * jnp.tanh(0.5 * ratio), axis=-1)
+
+    return side(p, q) + side(q, p)
+
+
+DIVERGENCES = {"plain": distributions.symmetrised_kl, "sums apart": sums_apart}
+
+
+def mixtures(positions: int) -> tuple[Mixture, Mixture, Array]:
+    """Two mixtures of five in ten dimensions that differ a little, and noise."""
+    random = np.random.default_rng(0)
+
+    def draw(*shape: int) -> Array:
+        return jnp.asarray(random.standard_normal((1, positions, *shape)), jnp.float32)
+
+    p = Mixture(draw(5), jnp.abs(draw(5, 10)))
+    q = Mixture(p.logits + 0.1 * draw(5), p.loc + 0.1 * draw(5, 10))
+    return p, q, draw(10)
+
+
+def compared(
+    functions: dict[str, Callable[..., Array]], arguments: Any, seconds: float
+) -> Table:
+    """Times forward, and forward with backward to the first two arguments."""
+    columns = ("", "ms", "× plain", "ms with gradient", "× plain", "error")
+    shown = Table(*columns)
+    taken, values = [], {}
+    for backward in (False, True):
+        calls: dict[str, timing.Call] = {}
+        for name, function in functions.items():
+            value = function if not backward else _gradient(function)
+            calls[name] = functools.partial(jax.jit(value), *arguments)
+            if not backward:
+                values[name] = np.asarray(calls[name]())
+        taken.append(timing.in_turn(calls, seconds))
+    scale = np.abs(values["plain"]).max()
+    for name in functions:
+        cells = [name]
+        for found in taken:
+            relative = timing.ratio(found[name], found["plain"])
+            cells += [
+                f"{1e3 * timing.summary(found[name]).median:.0f}",
+                f"{relative.median:.2f} ({relative.lower:.2f} .. {relative.upper:.2f})",
+            ]
+        error = np.abs(values[name] - values["plain"]).max() / scale
+        shown.add_row(*cells, f"{error:.1e}")
+    return shown
+
+
+def _gradient(function: Callable[..., Array]) -> Callable[..., Any]:
+    def energy(*arguments: Any) -> Array:
+        return jnp.sum(jnp.square(function(*arguments)))
+
+    return jax.grad(energy, argnums=(0, 1))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Speed of other ways to compute PIM.")
+    parser.add_argument("--only", default="", choices=["", "network", "divergence"])
+    parser.add_argument("--seconds", type=float, default=20, help="for each group")
+    parser.add_argument("--size", type=int, default=128, help="pixels")
+    given = parser.parse_args()
+    rich.print(f"jax {jax.__version__}, {jax.devices()[0]}")
+    if given.only != "divergence":
+        image = jnp.zeros((2, given.size, given.size, 3)) + 0.5
+        image += 0.1 * jax.random.normal(jax.random.key(1), image.shape)
+        params = Cnn(ModelConfig()).init(jax.random.key(0), image[:, :8, :8])["params"]
+        networks = {name: unrolled(form) for name, form in CONVOLUTIONS.items()}
+        rich.print(compared(networks, (params, image), given.seconds))
+    if given.only != "network":
+        found = mixtures(4 * given.size**2)
+        rich.print(compared(DIVERGENCES, found, given.seconds))
+
+
+if __name__ == "__main__":
+    main()
