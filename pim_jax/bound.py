@@ -17,7 +17,8 @@ import numpy as np
 
 from pim_jax import weights
 from pim_jax.behaviour import Bound
-from pim_jax.model import ModelConfig, Pim, init_params, position_weights, positions
+from pim_jax.initialization import init_params
+from pim_jax.model import ModelConfig, Pim, position_weights, positions
 from pim_jax.objective import ixyz
 
 

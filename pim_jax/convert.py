@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
 from pim_jax import tensor_bundle
-from pim_jax.model import ModelConfig, init_params
+from pim_jax.model import ModelConfig, param_shapes
 
 CHECKPOINT = "weights"
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -204,7 +203,7 @@ def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
 @functools.cache
 def parameter_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     """Shape of every parameter by its flat name, joint encoder included."""
-    nested = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    nested = param_shapes(config)
     return {name: leaf.shape for name, leaf in flatten(nested).items()}
 
 

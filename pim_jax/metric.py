@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pim_jax import distributions
 from pim_jax.distributions import Mixture
-from pim_jax.model import ModelConfig, Pim, init_params, position_weights, positions
+from pim_jax.initialization import init_params
+from pim_jax.model import ModelConfig, Pim, position_weights, positions
 
 Representation = tuple[Mixture, ...]
 
@@ -26,7 +27,9 @@ Representation = tuple[Mixture, ...]
 _NOISE_SEED = 20061
 # A position has noise of its own, so that errors average out over a map. Maps with fewer
 # positions than this are repeated, each time with other noise.
-_POINTS = 4096
+POINTS = 4096
+# Distances, in nats, for which the more precise estimate has lost its digits to rounding.
+_ROUNDED = 1e-4
 
 
 @flax.struct.dataclass(eq=False)
@@ -71,10 +74,11 @@ class PimFunction:
     """`distance` of one architecture; equal architectures are equal functions."""
 
     config: ModelConfig
+    points: int = POINTS
 
     def __call__(self, params: Any, image_a: Array, image_b: Array) -> Array:
         """See `distance`."""
-        return distance(params, image_a, image_b, self.config)
+        return distance(params, image_a, image_b, self.config, self.points)
 
 
 @flax.struct.dataclass(eq=False)
@@ -96,7 +100,20 @@ class PimMetric(Metric):
 
     def compare(self, a: Representation, b: Representation) -> Float[Array, " n"]:
         """Distance of each pair of representations; equal to calling the metric."""
-        return compare(a, b)
+        return compare(a, b, self.function.points)  # type: ignore[attr-defined]
+
+    def with_points(self, points: int) -> "PimMetric":
+        """The same metric with a more, or less, precise distance of mixtures.
+
+        Args:
+          points: of the fixed noise, in each pyramid level; at least one a position is
+            used. Time and memory grow with it, the error falls with its square root.
+            `docs/distance.md` has figures.
+        Raises: ValueError below 1.
+        """
+        if points < 1:
+            raise ValueError(f"points must be at least 1, found {points}")
+        return dataclasses.replace(self, function=PimFunction(self.config, points))
 
     def estimate(
         self, image_a: Array, image_b: Array, *, key: PRNGKeyArray, samples: int = 1
@@ -127,17 +144,19 @@ def distance(
     image_a: Float[Array, "n h w 3"],
     image_b: Float[Array, "n h w 3"],
     config: ModelConfig,
+    points: int = POINTS,
 ) -> Float[Array, " n"]:
     """PIM distance of each pair, >= 0, symmetric, 0 for identical images.
 
     Nothing is checked here; `Metric` does that.
 
     Args:
-      params: nested dictionary as made by `pim_jax.model.init_params`.
+      params: nested dictionary as made by `pim_jax.initialization.init_params`.
       image_a, image_b: float32 in [0, 1], sRGB.
       config: the architecture (static under jit).
+      points: see `PimMetric.with_points` (static under jit).
     """
-    return compare(*_represent_both(params, image_a, image_b, config))
+    return compare(*_represent_both(params, image_a, image_b, config), points)
 
 
 def represent(params: Any, image: Array, config: ModelConfig) -> Representation:
@@ -155,7 +174,9 @@ def _represent_both(
     return jax.tree.map(lambda x: x[:n], both), jax.tree.map(lambda x: x[n:], both)
 
 
-def compare(a: Representation, b: Representation) -> Float[Array, " n"]:
+def compare(
+    a: Representation, b: Representation, points: int = POINTS
+) -> Float[Array, " n"]:
     """Distance of each pair of representations.
 
     One component: the mean over positions and the z components of the squared
@@ -163,9 +184,13 @@ def compare(a: Representation, b: Representation) -> Float[Array, " n"]:
     symmetrised KL divergence divided by z_dim.
 
     Several components: the symmetrised KL divergence in nats, averaged over positions,
-    then over levels, by the non-negative estimate of `distributions.symmetrised_kl` with
-    fixed noise: deterministic, symmetric, differentiable, exactly 0 for identical
-    representations. `docs/distance.md` has its bias and cost.
+    then over levels, by the two estimates of `distributions.symmetrised_kl` with fixed
+    noise: deterministic, symmetric, differentiable, never negative, exactly 0 for
+    identical representations. `docs/distance.md` has its error and cost.
+
+    Args:
+      a, b: as from `represent`.
+      points: of the noise, in each level; at least one a position.
     """
     if a[0].loc.shape[-2] == 1:
         levels = [
@@ -174,14 +199,23 @@ def compare(a: Representation, b: Representation) -> Float[Array, " n"]:
         ]
         return jnp.mean(jnp.stack(levels), axis=0)
     counts = [level.logits.shape[1] * level.logits.shape[2] for level in a]
-    repeats = [-(-_POINTS // count) for count in counts]
+    repeats = [-(-points // count) for count in counts]
     sizes = [r * count for r, count in zip(repeats, counts, strict=True)]
     kl = distributions.symmetrised_kl(
         positions(a, repeats),
         positions(b, repeats),
         _fixed_noise(sum(sizes), a[0].loc.shape[-1]),
     )
-    return jnp.sum(kl * position_weights(sizes)[None], axis=1)
+    weights = position_weights(sizes)[None]
+    return _combine(*(jnp.sum(estimate * weights, axis=1) for estimate in kl))
+
+
+def _combine(difference: Array, non_negative: Array) -> Array:
+    """The precise estimate, kept above zero; the other one for very small distances."""
+    correction = difference - non_negative
+    half = 0.5 * non_negative
+    resolved = non_negative / (non_negative + _ROUNDED)
+    return non_negative + resolved * jnp.clip(correction, -half, half)
 
 
 def compare_sampled(

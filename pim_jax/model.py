@@ -19,7 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from pim_jax.distributions import Mixture
 from pim_jax.ops import pyramids
@@ -30,7 +30,6 @@ Levels = tuple[Float[Array, "n _h _w c"], ...]
 class Variant(NamedTuple):
     """What distinguishes the two published descriptions of PIM."""
 
-    marginal_units: int | None  # None: z_dim * components, as wide as the output
     linear_output: bool  # a linear layer makes the means; else they end in a ReLU
     joint_layers: int
     components: int
@@ -39,8 +38,8 @@ class Variant(NamedTuple):
 VARIANTS = {
     # The released code creates a linear output layer and never calls it, so its means
     # are never negative; parity needs the same.
-    "published": Variant(None, linear_output=False, joint_layers=2, components=5),
-    "paper": Variant(100, linear_output=True, joint_layers=3, components=10),
+    "published": Variant(linear_output=False, joint_layers=2, components=5),
+    "paper": Variant(linear_output=True, joint_layers=3, components=10),
 }
 FRONTENDS = ("steerable", "laplacian", "none")
 PADDINGS = ("same", "valid")
@@ -186,8 +185,7 @@ class MarginalEncoder(nn.Module):
         components, outputs = config.components, config.components * config.z_dim
         h = features
         for i in range(2):
-            units = variant.marginal_units or outputs
-            h = nn.relu(nn.Dense(units, dtype=dtype, name=f"base_{i}")(h))
+            h = nn.relu(nn.Dense(outputs, dtype=dtype, name=f"base_{i}")(h))
         if variant.linear_output:
             h = nn.Dense(outputs, dtype=dtype, name="mean_layer")(h)
         loc = h.astype(jnp.float32).reshape(*h.shape[:-1], components, config.z_dim)
@@ -322,24 +320,10 @@ def position_weights(sizes: Sequence[int]) -> Float[Array, " p"]:
     return jnp.asarray(weights, jnp.float32)
 
 
-def init_params(config: ModelConfig, key: PRNGKeyArray) -> dict[str, Any]:
-    """Random weights, float32, as a nested dictionary.
-
-    Initialisation is Flax's default (LeCun normal, zero biases); the published one is
-    not known.
-    """
+def param_shapes(config: ModelConfig) -> dict[str, Any]:
+    """Shapes and dtypes of all weights, as a nested dictionary."""
     size = max(16, config.minimum_size)
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    shapes = jax.eval_shape(Pim(config).init, key, image, image)["params"]
-    leaves, structure = jax.tree_util.tree_flatten(shapes)
-    # Leaf by leaf: compiling the initialisation of two hundred arrays as one program
-    # takes minutes, and the few distinct shapes are compiled only once this way.
-    return jax.tree_util.tree_unflatten(
-        structure,
-        [
-            jnp.zeros(leaf.shape)
-            if leaf.ndim == 1
-            else nn.initializers.lecun_normal()(jax.random.fold_in(key, i), leaf.shape)
-            for i, leaf in enumerate(leaves)
-        ],
-    )
+    variables = jax.eval_shape(Pim(config).init, jax.random.key(0), image, image)
+    shapes: dict[str, Any] = variables["params"]
+    return shapes

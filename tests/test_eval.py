@@ -13,7 +13,8 @@ import pytest
 import small_bapps
 
 from pim_jax import evaluations, weights
-from pim_jax.model import ModelConfig, init_params
+from pim_jax.initialization import init_params
+from pim_jax.model import ModelConfig
 
 ROOT = Path(__file__).parents[1]
 TINY = ModelConfig(filters=(3,), z_dim=2, mixtures=1, num_scales=1, steerable_order=0)

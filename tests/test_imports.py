@@ -18,6 +18,7 @@ PICTURE = """
 version ops evaluate tables tensor_bundle data training
 distributions
 objective model
+initialization
 metric convert pictures
 published distances
 metrics behaviour scoring

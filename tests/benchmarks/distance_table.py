@@ -28,7 +28,7 @@ import pim_jax
 from pim_jax import distributions, metric
 from pim_jax.data import frame_pairs, frame_runs, video
 from pim_jax.metric import PimMetric, Representation, untrained
-from pim_jax.model import ModelConfig, position_weights, positions
+from pim_jax.model import ModelConfig
 
 Compare = Callable[[Representation, Representation, jax.Array], jax.Array]
 
@@ -57,30 +57,24 @@ class Row(NamedTuple):
 
 
 def fixed_noise(points: int) -> Compare:
-    """Ours, with at least `points` positions a level; the default is `_POINTS`."""
+    """Ours, with at least `points` positions a level; the default is `POINTS`."""
 
     def compare(a: Representation, b: Representation, key: jax.Array) -> jax.Array:
         del key
-        return _with_noise(a, b, points, metric._fixed_noise)
+        return metric.compare(a, b, points)
 
     return compare
 
 
 def fresh_noise(a: Representation, b: Representation, key: jax.Array) -> jax.Array:
-    """Our estimate with new noise; its expectation is the divergence."""
-    return _with_noise(a, b, 1, lambda count, z: jax.random.normal(key, (1, count, z)))
-
-
-def _with_noise(a: Any, b: Any, points: int, noise: Callable[..., Any]) -> jax.Array:
-    counts = [level.logits.shape[1] * level.logits.shape[2] for level in a]
-    repeats = [-(-points // count) for count in counts]
-    sizes = [r * count for r, count in zip(repeats, counts, strict=True)]
-    kl = distributions.symmetrised_kl(
-        positions(a, repeats),
-        positions(b, repeats),
-        noise(sum(sizes), a[0].loc.shape[-1]),
-    )
-    return jnp.sum(kl * position_weights(sizes)[None], axis=1)
+    """The mean over maps and levels of the estimate with noise drawn anew; unbiased."""
+    levels = []
+    for i, (p, q) in enumerate(zip(a, b, strict=True)):
+        shape = (*p.loc.shape[:3], p.loc.shape[-1])
+        noise = jax.random.normal(jax.random.fold_in(key, i), shape)
+        kl = distributions.symmetrised_kl(p, q, noise)
+        levels.append(jnp.mean(kl.difference, axis=(1, 2)))
+    return jnp.mean(jnp.stack(levels), axis=0)
 
 
 def monte_carlo(samples: int, at_once: int = 16) -> Compare:
@@ -147,11 +141,13 @@ def measure(
     a, b = (represent(chosen, image.astype(np.float32) / 255) for image in (x, y))
     values, seconds = repeated(fresh_noise, a, b, reference_calls, seed=1)
     reference = values.mean(axis=0)
-    rows = [row("one point a position, fresh noise", values, seconds, reference)]
-    for points in (1, 1024, metric._POINTS, 4 * metric._POINTS):
+    rows = [
+        row("one pair of points a position, fresh noise", values, seconds, reference)
+    ]
+    for points in (1, 1024, metric.POINTS, 16 * metric.POINTS):
         found = repeated(fixed_noise(points), a, b, 3)
-        name = "ours, default" if points == metric._POINTS else "ours"
-        rows.append(row(f"{name}: {points} points a level", *found, reference))
+        name = "ours, default" if points == metric.POINTS else "ours"
+        rows.append(row(f"{name}: {points} pairs of points a level", *found, reference))
     for samples, calls in ((1, 100), (16, 20), (256, 4), (most, 1)):
         found = repeated(monte_carlo(samples), a, b, calls, seed=2)
         rows.append(row(f"Monte Carlo, {samples} samples", *found, reference))

@@ -75,11 +75,10 @@ def pass_flops(
     levels = jax.eval_shape(lambda x: pyramid(config, x), image)
     pixels = sum(level.shape[1] * level.shape[2] for level in levels)
     variant, m, z = VARIANTS[config.variant], config.components, config.z_dim
-    units = variant.marginal_units or m * z
     features = config.filters[-1]
     products = 25 * _chain(3, *config.filters)
-    products += _chain(features, units, units)
-    products += units * m * z if variant.linear_output else 0
+    products += _chain(features, m * z, m * z)
+    products += (m * z) ** 2 if variant.linear_output else 0
     products += _chain(features, m, m, m) if m > 1 else 0
     if joint:
         layers = variant.joint_layers

@@ -9,8 +9,9 @@ import pytest
 
 import pim_jax
 from pim_jax import cli, published, weights
+from pim_jax.initialization import init_params
 from pim_jax.metrics import METRICS
-from pim_jax.model import ModelConfig, init_params
+from pim_jax.model import ModelConfig
 
 SMALL = ModelConfig(
     num_scales=1, steerable_order=0, filters=(2, 3), z_dim=2, mixtures=2

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pim_jax import convert
-from pim_jax.model import ModelConfig, init_params
+from pim_jax.initialization import init_params
+from pim_jax.model import ModelConfig
 
 SMALL = ModelConfig(
     num_scales=1, steerable_order=0, filters=(2, 3), z_dim=2, mixtures=2

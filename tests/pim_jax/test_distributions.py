@@ -10,7 +10,7 @@ import scipy.special
 import scipy.stats
 
 from pim_jax import distributions
-from pim_jax.distributions import Mixture
+from pim_jax.distributions import Mixture, SymmetrisedKl
 
 log_prob = jax.jit(distributions.log_prob)
 symmetrised_kl = jax.jit(distributions.symmetrised_kl)
@@ -47,11 +47,13 @@ def quadrature(dimensions: int, nodes: int = 40) -> tuple[np.ndarray, np.ndarray
 
 
 @jax.jit
-def expected_kl(p: Mixture, q: Mixture) -> jax.Array:
-    """Our estimate, its expectation over the noise taken by quadrature."""
+def expected_kl(p: Mixture, q: Mixture) -> SymmetrisedKl:
+    """Our estimates, their expectation over the noise taken by quadrature."""
     noise, weights = quadrature(p.loc.shape[-1])
     wide = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(noise), *x.shape)), (p, q))
-    return jnp.sum(weights * distributions.symmetrised_kl(*wide, noise))
+    return jax.tree.map(
+        lambda kl: jnp.sum(weights * kl), distributions.symmetrised_kl(*wide, noise)
+    )
 
 
 @jax.jit
@@ -119,7 +121,8 @@ def test_one_component_is_the_squared_distance():
     p, q = (mixture(seed, 6, components=1, z=4) for seed in (4, 5))
     found = symmetrised_kl(p, q, jnp.ones((6, 4)))
     expected = jnp.sum(jnp.square(p.loc - q.loc), axis=(-2, -1))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    for estimate in found:
+        np.testing.assert_allclose(estimate, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -130,11 +133,12 @@ def test_never_negative_exactly_symmetric_zero_for_equals(seed, spread):
     # For any noise, not only for standard normal noise.
     noise = 5 * np.random.default_rng(seed).standard_normal((50, 4)).astype(np.float32)
     there, back = symmetrised_kl(p, q, noise), symmetrised_kl(q, p, noise)
-    assert there.shape == (50,)
-    assert bool(jnp.all(jnp.isfinite(there)))
-    assert float(there.min()) >= 0
-    np.testing.assert_array_equal(there, back)
-    np.testing.assert_array_equal(symmetrised_kl(p, p, noise), np.zeros(50))
+    for a, b, zero in zip(there, back, symmetrised_kl(p, p, noise), strict=True):
+        assert a.shape == (50,)
+        assert bool(jnp.all(jnp.isfinite(a)))
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(zero, np.zeros(50))
+    assert float(there.non_negative.min()) >= 0
 
 
 @pytest.mark.parametrize("z", [1, 2])
@@ -143,7 +147,8 @@ def test_expectation_is_the_integral(z, components):
     p, q = (mixture(seed, components=components, z=z) for seed in (6, 7))
     expected = integrated_kl(p, q)
     assert expected > 0.1
-    np.testing.assert_allclose(expected_kl(p, q), expected, rtol=2e-3)
+    for found in expected_kl(p, q):
+        np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
 def test_small_differences_are_those_of_the_integral():
@@ -154,13 +159,17 @@ def test_small_differences_are_those_of_the_integral():
     log_p, log_q = scipy_log_prob(p, axis), scipy_log_prob(q, axis)
     integrand = (np.exp(log_p) - np.exp(log_q)) * (log_p - log_q)
     expected = integrand.sum() * (axis[1, 0] - axis[0, 0])
-    np.testing.assert_allclose(expected_kl(p, q), expected, rtol=1e-3)
+    found = expected_kl(p, q)
+    np.testing.assert_allclose(found.non_negative, expected, rtol=1e-3)
+    # Here rounding is a part of the difference.
+    np.testing.assert_allclose(found.difference, expected, rtol=0, atol=1e-6)
 
 
-def test_gradient_is_that_of_the_integral():
+@pytest.mark.parametrize("which", [0, 1])
+def test_gradient_is_that_of_the_integral(which):
     p, q = (mixture(seed, components=3, z=1) for seed in (9, 10))
-    found = jax.grad(expected_kl, argnums=(0, 1))(p, q)
     expected = jax.grad(integrated_kl, argnums=(0, 1))(p, q)
+    found = jax.grad(lambda p, q: expected_kl(p, q)[which], argnums=(0, 1))(p, q)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert float(jnp.abs(b).max()) > 1e-3
         np.testing.assert_allclose(a, b, atol=5e-3 * float(jnp.abs(b).max()))
@@ -172,7 +181,9 @@ def test_gradient_is_the_finite_difference():
 
     @jax.jit
     def total(p, q):
-        return jnp.sum(distributions.symmetrised_kl(p, q, noise))
+        # Both estimates, not to the same share.
+        difference, non_negative = distributions.symmetrised_kl(p, q, noise)
+        return jnp.sum(difference + 0.3 * non_negative)
 
     gradient = jax.jit(jax.grad(total, argnums=(0, 1)))(p, q)
     leaves, structure = jax.tree.flatten((p, q))
@@ -194,7 +205,9 @@ def test_gradients_are_finite(scale):
     noise = jnp.ones((4, 2))
 
     def total(p, q):
-        return jnp.sum(distributions.symmetrised_kl(p, q, noise))
+        # Both estimates, not to the same share.
+        difference, non_negative = distributions.symmetrised_kl(p, q, noise)
+        return jnp.sum(difference + 0.3 * non_negative)
 
     gradient = jax.jit(jax.grad(total, argnums=(0, 1)))(p, q)
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(gradient))
@@ -210,7 +223,9 @@ def test_samples_agree_with_the_deterministic_estimate():
         jax.vmap(lambda key: distributions.sampled_symmetrised_kl(key, p, q, 1000))
     )(keys)
     error = float(jnp.std(estimate)) / np.sqrt(len(keys))
-    assert abs(float(jnp.mean(estimate)) - float(expected_kl(p, q))) < 4 * error
+    assert (
+        abs(float(jnp.mean(estimate)) - float(expected_kl(p, q).difference)) < 4 * error
+    )
     assert error < 0.02 * float(jnp.mean(estimate))
 
 
@@ -220,16 +235,18 @@ def test_sampled_estimate_of_equal_distributions():
     np.testing.assert_array_equal(found, np.zeros(5))
 
 
-def numpy_symmetrised_kl(p: Mixture, q: Mixture, noise: np.ndarray) -> np.ndarray:
-    """E_p[D tanh(D/2)] + E_q[D tanh(D/2)] at the given noise, in float64."""
-    total = 0
-    for r in (p, q):
-        share = scipy.special.softmax(np.asarray(r.logits, np.float64), axis=-1)
+def numpy_symmetrised_kl(p: Mixture, q: Mixture, noise: np.ndarray) -> SymmetrisedKl:
+    """E_p[D] - E_q[D] and E_p[D tanh(D/2)] + E_q[D tanh(D/2)], in float64."""
+    signed, even = 0, 0
+    for r, sign in ((p, 1), (q, -1)):
+        share = scipy.special.softmax(np.asarray(r.logits, np.float64), axis=-1) / 2
         for k in range(share.shape[-1]):
-            z = np.asarray(r.loc, np.float64)[..., k, :] + noise
-            difference = scipy_log_prob(p, z) - scipy_log_prob(q, z)
-            total += share[..., k] * difference * np.tanh(difference / 2)
-    return total
+            for side in (noise, -noise):
+                z = np.asarray(r.loc, np.float64)[..., k, :] + side
+                ratio = scipy_log_prob(p, z) - scipy_log_prob(q, z)
+                signed += sign * share[..., k] * ratio
+                even += share[..., k] * ratio * np.tanh(ratio / 2)
+    return SymmetrisedKl(signed, even)
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 64), (1, 8, 8), (3, 4099)])
@@ -239,13 +256,13 @@ def test_compiled_maps_of_any_size_equal_numpy(shape):
     noise = np.random.default_rng(0).standard_normal((1, *shape[1:], 10))
     noise = noise.astype(np.float32)
     expected = numpy_symmetrised_kl(p, q, noise)
-    np.testing.assert_allclose(symmetrised_kl(p, q, noise), expected, rtol=1e-4)
+    for a, b in zip(symmetrised_kl(p, q, noise), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
 def test_vmap():
     p, q = (mixture(seed, 3, 6, components=2, z=4) for seed in (19, 20))
     noise = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
     found = jax.vmap(distributions.symmetrised_kl, (0, 0, None))(p, q, noise)
-    np.testing.assert_allclose(
-        found, numpy_symmetrised_kl(p, q, noise[None]), rtol=1e-4
-    )
+    for a, b in zip(found, numpy_symmetrised_kl(p, q, noise[None]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)

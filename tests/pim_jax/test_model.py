@@ -11,7 +11,7 @@ import pytest
 from pim_jax.model import (
     ModelConfig,
     Pim,
-    init_params,
+    param_shapes,
     position_weights,
     positions,
     pyramid,
@@ -38,7 +38,7 @@ def random_params(config: ModelConfig):
         scale = 0.1 if len(leaf.shape) == 1 else np.prod(leaf.shape[:-1]) ** -0.5
         return (scale * random.standard_normal(leaf.shape)).astype(np.float32)
 
-    return jax.tree.map(draw, jax.eval_shape(lambda: init_params(config, KEY)))
+    return jax.tree.map(draw, param_shapes(config))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def count(tree) -> int:
 @pytest.mark.parametrize(("components", "marginal"), [(1, 1_200), (5, 22_640)])
 def test_parameter_counts_of_the_published_models(components, marginal):
     config = ModelConfig(mixtures=components)
-    params = jax.eval_shape(lambda: init_params(config, KEY))
+    params = param_shapes(config)
     assert count(params["frontend"]) == 8 * 214_595 == 1_716_760
     assert count(params["marginal_encoder"]) == marginal
     assert count(params["joint_encoder"]) == 2_480
@@ -63,7 +63,7 @@ def test_parameter_counts_of_the_published_models(components, marginal):
 
 
 def test_parameters_of_the_paper():
-    params = jax.eval_shape(lambda: init_params(ModelConfig(variant="paper"), KEY))
+    params = param_shapes(ModelConfig(variant="paper"))
     encoder = params["marginal_encoder"]["encoders_0"]
     assert encoder["base_0"]["kernel"].shape == (3, 100)
     assert encoder["base_1"]["kernel"].shape == (100, 100)
@@ -141,8 +141,7 @@ def test_options(options, levels, sizes):
     x, y = images((30, 41))
 
     def run(key):
-        params = init_params(config, key)
-        return Pim(config).apply({"params": params}, x, y)
+        return Pim(config).init_with_output(key, x, y)[0]
 
     marginal, _, joint = jax.eval_shape(run, KEY)
     assert len(marginal) == len(joint) == config.num_levels == levels
@@ -159,26 +158,8 @@ def test_bfloat16_is_close_and_ends_in_float32(small):
         assert a.dtype == jnp.float32
         scale = float(jnp.abs(b).max()) + 1e-3
         assert float(jnp.abs(a - b).max()) < 0.1 * scale
-    leaves = jax.tree.leaves(jax.eval_shape(lambda: init_params(config, KEY)))
+    leaves = jax.tree.leaves(param_shapes(config))
     assert all(leaf.dtype == jnp.float32 for leaf in leaves)
-
-
-def test_initial_weights():
-    config = ModelConfig(frontend="none", filters=(32, 32, 3), mixtures=1)
-    params = init_params(config, KEY)
-    jax.tree.map(np.testing.assert_array_equal, params, init_params(config, KEY))
-    layer = params["frontend"]["cnns_0"]["conv_1"]
-    np.testing.assert_allclose(jnp.std(layer["kernel"]), (25 * 32) ** -0.5, rtol=0.02)
-    assert not jnp.any(layer["bias"])
-    other = init_params(config, jax.random.key(1))["frontend"]["cnns_0"]["conv_1"]
-    assert float(jnp.abs(layer["kernel"] - other["kernel"]).max()) > 0.01
-    # Every kernel has a draw of its own.
-    joint = params["joint_encoder"]["encoders_0"]
-    first, second = (
-        joint["base_cond_mul_0"]["kernel"],
-        joint["base_cond_mul_1"]["kernel"],
-    )
-    assert float(jnp.abs(first - second).max()) > 0.01
 
 
 def test_components():

@@ -10,9 +10,10 @@ import pytest
 
 import pim_jax
 from pim_jax import convert, weights
+from pim_jax.initialization import init_params
 from pim_jax.metric import pim_metric
 from pim_jax.metrics import METRICS
-from pim_jax.model import ModelConfig, init_params
+from pim_jax.model import ModelConfig
 from pim_jax.training import checkpoint
 
 SMALL = ModelConfig(

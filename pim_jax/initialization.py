@@ -1,0 +1,107 @@
+"""The random weights that training starts from.
+
+The paper does not say how its weights start. It matters: IXYZ has a saddle at zero, where
+nothing depends on the image. While p(z|x,y) and q(z|x) are unrelated functions, the
+quickest way to make them agree is to make both constant, and with the usual draw (LeCun
+normal, zero biases) many runs end there; docs/results.md has the figures. The draw here
+starts beyond the saddle, because the encoders agree from the beginning:
+
+- kernels before a ReLU keep the variance of their input (He et al. 2015,
+  https://arxiv.org/abs/1502.01852), and the first layer of each level takes away what the
+  level shows of a grey image and undoes how faint it is in natural images;
+- the joint encoder starts close to a function of x alone (its factors close to one, its
+  summands small), and every component of q(z|x) starts close to that same function.
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from pim_jax.model import ModelConfig, param_shapes, pyramid
+
+# Mean, and standard deviation within crops of 64x64, that natural images have, about.
+GREY, CONTRAST = 0.45, 0.2
+# How far what should agree at the beginning is apart, in units of its own size: enough
+# for components to go different ways.
+_APART = 0.05
+
+
+def init_params(config: ModelConfig, key: PRNGKeyArray) -> dict[str, Any]:
+    """Random weights, float32, as a nested dictionary."""
+    leaves, structure = jax.tree_util.tree_flatten(param_shapes(config))
+    # Leaf by leaf: compiling the initialisation of two hundred arrays as one program
+    # takes minutes, and the few distinct shapes are compiled only once this way.
+    params: dict[str, Any] = jax.tree_util.tree_unflatten(
+        structure,
+        [
+            jnp.zeros(leaf.shape)
+            if leaf.ndim == 1
+            else nn.initializers.lecun_normal()(jax.random.fold_in(key, i), leaf.shape)
+            for i, leaf in enumerate(leaves)
+        ],
+    )
+    for i, (grey, strength) in enumerate(_levels(config)):
+        cnn = params["frontend"][f"cnns_{i}"]
+        for j in range(len(config.filters) - 1):
+            cnn[f"conv_{j}"]["kernel"] *= np.sqrt(2.0)
+        first = cnn["conv_0"]
+        first["kernel"] /= strength
+        first["bias"] -= grey * jnp.sum(first["kernel"], axis=(0, 1, 2))
+        _agree(
+            params["marginal_encoder"][f"encoders_{i}"],
+            params["joint_encoder"][f"encoders_{i}"],
+            config,
+        )
+    return params
+
+
+def _agree(
+    marginal: dict[str, Any], joint: dict[str, Any], config: ModelConfig
+) -> None:
+    """Makes the means of q(z|x) and of p(z|x,y) close functions of x, in place."""
+    for name, layer in joint.items():
+        if "cond" in name:
+            layer["kernel"] *= _APART
+        if "cond_mul" in name:
+            layer["bias"] += 1.0
+    for i in range(2):
+        shared = joint[f"base_{i}"]
+        shared["kernel"] *= np.sqrt(2.0)
+        # The first layer feeds all components, each later one its own component.
+        blocks = (
+            np.ones((1, config.components)) if i == 0 else np.eye(config.components)
+        )
+        own = marginal[f"base_{i}"]
+        own["kernel"] = jnp.kron(blocks, shared["kernel"]) + _APART * own["kernel"]
+    # Layers that only one of the two has begin as the identity.
+    for layer in (joint.get("base_2"), marginal.get("mean_layer")):
+        if layer is not None:
+            size = len(layer["kernel"])
+            layer["kernel"] = jnp.eye(size) + _APART * layer["kernel"]
+
+
+@functools.cache
+def _levels(config: ModelConfig) -> tuple[tuple[float, float], ...]:
+    """What each level shows of a grey image, and its standard deviation in natural ones.
+
+    For the latter: noise whose amplitude falls as 1 / frequency (Field 1987,
+    https://doi.org/10.1364/JOSAA.4.002379).
+    """
+    size = max(128, config.minimum_size)
+    frequencies = np.hypot(*np.meshgrid(*[np.fft.fftfreq(size)] * 2))
+    frequencies[0, 0] = np.inf
+    white = np.random.RandomState(0).standard_normal((3, size, size))
+    noise = np.moveaxis(np.fft.ifft2(np.fft.fft2(white) / frequencies).real, 0, -1)
+    noise *= CONTRAST / noise.std()
+    image = np.stack([np.full_like(noise, GREY), noise]).astype(np.float32)
+    with jax.ensure_compile_time_eval():  # numbers, also where shapes alone are traced
+        levels = pyramid(config, jnp.asarray(image))
+        # The grey of the middle: zeros beyond the border are no part of it.
+        return tuple(
+            (float(jnp.median(level[0])), float(jnp.std(level[1]))) for level in levels
+        )
