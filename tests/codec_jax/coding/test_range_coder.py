@@ -100,6 +100,25 @@ def test_carries_over_several_words(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_an_interval_that_begins_where_the_carry_comes(engine):
+    # The first row as THIRDS, the second with one count for each of 2^16 symbols.
+    cdf = np.full((2, 2**16 + 1), 16)
+    cdf[0, :4], cdf[1] = THIRDS.cdf[0], np.arange(2**16 + 1)
+    tables = Tables(np.array([4, 16]), np.zeros(2, bool), np.zeros(2, int), cdf)
+    interval, found = reference_coder.Interval(), 0
+    for count, symbol in enumerate(WAITING, 1):
+        interval.narrow(*reference_coder.row_of(THIRDS, 0)[symbol : symbol + 2], 4)
+        border = -(-(interval.low + 1) // 2**32) * 2**32
+        exact = -(-(border - interval.low) * 2**16 // interval.size)
+        if exact < 2**16 and interval.ends(exact, exact + 1, 16)[0] == border:
+            symbols, rows = [*WAITING[:count], exact], [0] * count + [1]
+            data = range_coder.encode(symbols, rows, tables, engine)
+            assert data == reference_coder.encode(symbols, rows, tables)
+            found += 1
+    assert found >= 3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_one_symbol_and_none(engine):
     assert range_coder.encode([], [], SMALL, engine) == b""
     assert range_coder.decode(b"", np.zeros((2, 0), int), SMALL, engine).shape == (2, 0)
@@ -258,12 +277,13 @@ def damaged(rng, data):
         data[:cut],
         data[:-1],
         data + bytes(int(rng.integers(1, 6))),
+        data + bytes(int(rng.integers(1, 6))) + b"\1",
         data + rng.bytes(int(rng.integers(1, 6))),
         data[:cut] + rng.bytes(1) + data[cut + 1 :],
         data[:cut] + bytes(len(data) - cut),
         data[:cut] + b"\xff" * (len(data) - cut),
         rng.bytes(int(rng.integers(0, 2 * len(data) + 4))),
-    )[rng.integers(8)]
+    )[rng.integers(9)]
 
 
 def outcome(decode, data, *given):
