@@ -3,8 +3,8 @@
 The format is Martin's integer range coder (Video & Data Recording Conference, 1979) as in
 tensorflow-compression (`cc/lib/range_coder.h`, `cc/kernels/range_coder_kernels.cc`). A
 stream is a number in [0, 1) in big-endian 16-bit words. The coder narrows an interval
-[base, base + size), base < 2^32, 2^16 <= size <= 2^32, in units of the last word but one
-that follows the words already shifted out:
+[base, base + size), base < 2^32, 2^16 <= size <= 2^32, in units of the second word after
+those already shifted out:
 
     base += floor(size * lower / 2^P);  size = difference of the floors of both ends,
 
@@ -36,6 +36,9 @@ _GAMMA_BITS = LARGEST_OUTLIER.bit_length()
 # One word at most is shifted out for the interval of a symbol, and one in at least fifteen
 # of the 60 bits of an outlier: after a bit has shifted one out, size >= 2^31.
 _WORDS_PER_SYMBOL = 6
+_CAUSES = (
+    "they are damaged or truncated, or were written with other tables, rows or symbols"
+)
 
 
 def encode(
@@ -85,11 +88,6 @@ def decode(
     if not (same and as_long):
         raise ValueError(f"{len(data)} bytes do not end as they should: {_CAUSES}")
     return values
-
-
-_CAUSES = (
-    "they are damaged or truncated, or were written with other tables, rows or symbols"
-)
 
 
 def _arrays(tables: Tables) -> tuple[np.ndarray, ...]:

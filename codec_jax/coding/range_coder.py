@@ -110,7 +110,7 @@ def _rows(rows: Int[np.ndarray, "*s"], tables: Tables) -> Int32[np.ndarray, "*s"
     if rows.size and not 0 <= rows.min() <= rows.max() < count:
         wrong = rows[(rows < 0) | (rows >= count)][0]
         raise ValueError(f"there is no row {wrong} among {count} tables")
-    return np.ascontiguousarray(rows, np.int32)
+    return np.asarray(rows, np.int32, order="C")
 
 
 def _integers(name: str, values: Int[np.ndarray, "*s"]) -> Int[np.ndarray, "*s"]:

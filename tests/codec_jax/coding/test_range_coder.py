@@ -217,6 +217,8 @@ def test_shapes_types_and_jax_arrays():
         found = range_coder.decode(data, kind(rows), SMALL, "numba")
         np.testing.assert_array_equal(found, symbols)
     assert range_coder.encode(symbols.ravel(), rows.ravel(), SMALL, "numba") == data
+    one = range_coder.encode(-1, 0, SMALL, "numba")
+    assert range_coder.decode(one, 0, SMALL, "numba").shape == ()
 
 
 @pytest.mark.parametrize(
