@@ -1,0 +1,1 @@
+"""From integers to bytes and back: probability tables and the range coder."""
