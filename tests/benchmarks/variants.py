@@ -3,7 +3,7 @@
     python -m tests.benchmarks.variants                      # all, forward and backward
     python -m tests.benchmarks.variants --only=divergence
 
-The library has the plain forms; docs/speed.md says what the others gave. Times are for
+The library has the plain forms; docs/results.md says what others gave. Times are for
 one level's network (5x5, 3-64-64-64-3) on two images, and for the divergence of mixtures
 of five at as many positions as one level of a 256x256 image has.
 """

@@ -153,7 +153,7 @@ def test_config_files_of_something_else(tmp_path, config, complaint):
     [
         ({"filters": [4, 3]}, r"cnns_0/conv_0/\w+ has shape .* expected \("),
         ({"mixtures": 3}, r"encoders_0/\w+/\w+ has shape .* expected \("),
-        ({"variant": "paper"}, r"encoders_0/\w+/\w+ has shape .* expected \("),
+        ({"variant": "paper"}, r"mean_layer/\w+ is missing, expected with shape \("),
         ({"num_scales": 2}, r"cnns_3/conv_0/\w+ is missing, expected with shape \("),
         ({"filters": [2, 3, 3]}, r"conv_2/\w+ is missing, expected with shape \("),
     ],
