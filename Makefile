@@ -21,7 +21,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints/$(SET).txt
 demo: install
 	$(BIN)/python train.py --config=configs/pim.py:demo --workdir=runs/demo
 	$(BIN)/python eval.py --config=configs/eval_behaviour.py:demo \
-	    --config.metric=ssim,runs/demo --config.out=runs/demo/behaviour
+	    --config.metric=ssim,runs/demo --config.out=runs/demo/behaviour \
+	    --config.data.crop=32
 	@echo "Curves and pictures: runs/demo/report.html   Tables: runs/demo/behaviour/"
 
 test: install
