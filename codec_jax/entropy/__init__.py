@@ -1,0 +1,1 @@
+"""Probability models of latents: densities for training, integer tables for coding."""

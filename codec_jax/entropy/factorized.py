@@ -1,0 +1,126 @@
+"""The deep factorized prior: a learned distribution for each channel.
+
+The distribution function of a channel is sigmoid(g(x)), with g an increasing network of
+one input and one output: h <- softplus(M) h + b, then h + tanh(a) tanh(h) except at the
+end. Source: Ballé et al. 2018, https://arxiv.org/abs/1802.01436, appendix 6.1.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from codec_jax.coding import tables
+from codec_jax.entropy import densities
+
+_INITIAL_SCALE = 10.0
+# No symbol further than this from zero gets an entry of its own in a table.
+_WIDEST = 4096
+
+
+class Factorized(nn.Module):
+    """Distributions of `channels` independent channels.
+
+    Attributes:
+      channels: how many.
+      filters: hidden widths: (3, 3) in tensorflow-compression 2, (3, 3, 3) in CoDeX and
+        tensorflow-compression 1, (3, 3, 3, 3) in CompressAI.
+    """
+
+    channels: int
+    filters: tuple[int, ...] = (3, 3)
+
+    @nn.compact
+    def logits(self, x: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
+        """g(x), so that P(X < x) = sigmoid(g(x))."""
+        widths = (1, *self.filters, 1)
+        scale = _INITIAL_SCALE ** (1 / (len(widths) - 1))
+        h = x[..., None]
+        for k, (inputs, outputs) in enumerate(
+            zip(widths[:-1], widths[1:], strict=True)
+        ):
+            start = np.log(np.expm1(1 / scale / outputs))
+            matrix = self.param(
+                f"matrix_{k}",
+                nn.initializers.constant(start),
+                (self.channels, outputs, inputs),
+            )
+            bias = self.param(
+                f"bias_{k}",
+                lambda key, shape: jax.random.uniform(key, shape, minval=-0.5, maxval=0.5),
+                (self.channels, outputs),
+            )
+            h = jnp.einsum("...ci,coi->...co", h, jax.nn.softplus(matrix)) + bias
+            if k < len(self.filters):
+                factor = self.param(
+                    f"factor_{k}", nn.initializers.zeros, (self.channels, outputs)
+                )
+                h = h + jnp.tanh(factor) * jnp.tanh(h)
+        return h[..., 0]
+
+    def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
+        """log P(x - 1/2 < X < x + 1/2), in nats; never above zero."""
+        return densities.log_logistic_mass(self.logits(x - 0.5), self.logits(x + 0.5))
+
+
+def make_tables(
+    params: Any,
+    prior: Factorized,
+    precision: int = tables.LARGEST_PRECISION,
+    tail_mass: float = 2.0**-16,
+) -> tables.Tables:
+    """One table for each channel: once, after training.
+
+    A table holds the integers between the two tails, and an escape for all others.
+
+    Args:
+      params: of `prior`.
+      prior: the architecture.
+      precision: of the tables, in bits.
+      tail_mass: probability of both tails together, at most.
+
+    Raises:
+      ValueError: a distribution is so wide that its table would not fit.
+    """
+    reach = _reach(params, prior, tail_mass)
+    symbols = np.arange(-reach, reach + 1, dtype=np.float32)
+    grid = jnp.broadcast_to(symbols[:, None], (len(symbols), prior.channels))
+    pmf = np.exp(np.asarray(prior.apply({"params": params}, grid), np.float64))
+    lower = np.asarray(
+        jax.nn.log_sigmoid(
+            prior.apply({"params": params}, grid + 0.5, method=Factorized.logits)
+        )
+    )
+    upper = np.asarray(
+        jax.nn.log_sigmoid(
+            -prior.apply({"params": params}, grid - 0.5, method=Factorized.logits)
+        )
+    )
+    inside = (lower >= np.log(tail_mass / 2)) & (upper >= np.log(tail_mass / 2))
+    pmfs, offsets = [], []
+    for channel in range(prior.channels):
+        kept = np.flatnonzero(inside[:, channel])
+        # A narrow distribution may have no integer that is in neither tail.
+        kept = kept if len(kept) else np.array([np.argmax(pmf[:, channel])])
+        pmfs.append(pmf[kept[0] : kept[-1] + 1, channel])
+        offsets.append(int(symbols[kept[0]]))
+    return tables.from_pmfs(pmfs, offsets, precision)
+
+
+def _reach(params: Any, prior: Factorized, tail_mass: float) -> int:
+    """Half the width of a range of integers that holds all channels' tables."""
+    reach = 16
+    while reach <= _WIDEST:
+        ends = jnp.asarray([[-reach], [reach]]) * jnp.ones(prior.channels)
+        logits = prior.apply({"params": params}, ends, method=Factorized.logits)
+        below, above = np.asarray(jax.nn.log_sigmoid(jnp.stack([logits[0], -logits[1]])))
+        if max(below.max(), above.max()) < np.log(tail_mass / 2):
+            return reach
+        reach *= 2
+    raise ValueError(
+        f"a channel of the prior has tails of more than {tail_mass} beyond +-{_WIDEST};"
+        " its latents are scaled wrongly, or it has not been trained"
+    )

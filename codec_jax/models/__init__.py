@@ -1,0 +1,1 @@
+"""Transform codecs as Flax modules. `MODELS` in `config` lists their architectures."""

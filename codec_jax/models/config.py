@@ -1,0 +1,98 @@
+"""What an architecture is made of; the published ones by name."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+# Of the published mean-scale models, low rate to high: CompressAI's eight qualities.
+LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecConfig:
+    """The architecture of a codec.
+
+    Attributes:
+      transforms: 'bls2017' (three stages, kernels of 9, 5, 5) or 'bmshj2018' (four, of 5).
+        Both divide height and width by 16.
+      filters: channels inside the transforms and of the hyperprior's latents (N).
+      latents: channels of the latents (M).
+      normalization: 'simplified' or 'original' GDN, see `layers.Gdn`.
+      prior: 'factorized': each channel has one distribution; 'scale': a normal
+        distribution whose scale is predicted from hyper latents; 'mean_scale': its mean
+        as well.
+      hyper: how scales are predicted. 'integer': by a network of integers, the same on
+        every device (see `integer`). 'index': by floating point numbers, an index into
+        the scales. 'scale': the scale itself, as in CompressAI; rounded up to code.
+      hyper_activation: between the layers of the hyperprior's float networks.
+      factorized_filters: hidden widths of the factorized prior.
+      lambdas: the Lagrangian weights of the rates, in units of squared error on the scale
+        0..255, ascending. One: a codec for one rate. Several: the latents are multiplied
+        by gains that are learned for each, and interpolated in between.
+    """
+
+    transforms: Literal["bls2017", "bmshj2018"] = "bmshj2018"
+    filters: int = 128
+    latents: int = 192
+    normalization: Literal["simplified", "original"] = "simplified"
+    prior: Literal["factorized", "scale", "mean_scale"] = "mean_scale"
+    hyper: Literal["integer", "index", "scale"] = "integer"
+    hyper_activation: Literal["relu", "leaky_relu"] = "relu"
+    factorized_filters: tuple[int, ...] = (3, 3)
+    lambdas: tuple[float, ...] = LAMBDAS
+
+    def __post_init__(self) -> None:
+        choices = {
+            "transforms": ("bls2017", "bmshj2018"),
+            "normalization": ("simplified", "original"),
+            "prior": ("factorized", "scale", "mean_scale"),
+            "hyper": ("integer", "index", "scale"),
+            "hyper_activation": ("relu", "leaky_relu"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"model.{name} is {getattr(self, name)!r}, expected one of {allowed}"
+                )
+        for name in ("filters", "latents"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} is {getattr(self, name)}, expected >= 1")
+        rising = all(a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False))
+        if not self.lambdas or self.lambdas[0] <= 0 or not rising:
+            raise ValueError(
+                f"model.lambdas is {self.lambdas}, expected positive and ascending"
+            )
+
+    @property
+    def stride(self) -> int:
+        """What sizes of images are padded to a multiple of."""
+        return 16 if self.prior == "factorized" else 64
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "CodecConfig":
+        """From a config's `model` block or a JSON object.
+
+        Raises:
+          ValueError: an unknown key, or a value that is not allowed.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"model has no {unknown}, only {sorted(known)}")
+        lists = ("factorized_filters", "lambdas")
+        return cls(
+            **{k: tuple(v) if k in lists else v for k, v in dict(values).items()}
+        )
+
+
+MODELS = {
+    # Ballé, Laparra & Simoncelli 2017, https://arxiv.org/abs/1611.01704
+    "bls2017": CodecConfig(
+        transforms="bls2017", latents=128, prior="factorized", lambdas=(0.0130,)
+    ),
+    # Ballé, Minnen, Singh, Hwang & Johnston 2018, https://arxiv.org/abs/1802.01436
+    "bmshj2018-factorized": CodecConfig(prior="factorized", lambdas=(0.0130,)),
+    "bmshj2018-hyperprior": CodecConfig(prior="scale", lambdas=(0.0130,)),
+    # Minnen, Ballé & Toderici 2018, https://arxiv.org/abs/1809.02736, without context
+    "mbt2018-mean": CodecConfig(),
+}

@@ -1,0 +1,259 @@
+"""A hyper-synthesis of integers: every device computes the same scales.
+
+The scale of a latent selects the table that codes it. If sender and receiver disagree
+about one, everything after it is decoded wrongly, and two devices, or two batch sizes, do
+disagree about the last bits of a floating point sum. So kernels here are integers of 8
+bits, activations integers of 0..255, and what a layer sums stays below 2^24 in magnitude,
+whatever the input: sums of such integers are exact in float32, in any order. Divisors are
+powers of two, so that divisions are exact as well.
+
+After Ballé, Johnston & Minnen 2019, "Integer networks for data compression with latent-
+variable models" (https://openreview.net/forum?id=S1zz2i0cY7), who learn divisors; the
+bound on the sums, which lets the fast matrix products of any device be used, is ours.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from codec_jax import layers, ops
+from codec_jax.entropy import scales
+
+# Hyper latents beyond this are coded, but clipped where scales are predicted from them.
+LARGEST_INPUT = 127
+LARGEST_ACTIVATION = 255
+_LARGEST_WEIGHT = 127
+_LARGEST_SUM = 2**24 - 1
+_LARGEST_SHIFT = 20
+# Start: hyper latents of about 1 become activations of some tens, and these indexes.
+_GAINS = (32.0, 1.0, 1 / 16)
+_HIDDEN_BIAS = 32.0
+_FIRST_INDEX = 18.0  # a scale of 1
+
+
+class Layer(NamedTuple):
+    """Integers of one layer: (sum of kernel * input + bias) / 2^shift.
+
+    Attributes:
+      kernel: int8 (k, k, inputs, outputs).
+      bias: int32 (outputs,).
+      shift: int32 (outputs,), 0 to 20.
+    """
+
+    kernel: Int[np.ndarray, "k k i o"]
+    bias: Int[np.ndarray, " o"]
+    shift: Int[np.ndarray, " o"]
+
+
+def _shift(
+    kernel: Float[Array, "k k i o"], bias: Float[Array, " o"], largest: int
+) -> Float[Array, " o"]:
+    """The largest shift for which weights fit 8 bits and sums 24, whatever the input."""
+    weight = jnp.max(jnp.abs(kernel), (0, 1, 2))
+    # Rounding may add 1/2 to each weight and to the bias.
+    total = largest * jnp.sum(jnp.abs(kernel), (0, 1, 2)) + jnp.abs(bias)
+    slack = largest * (kernel[..., 0].size / 2) + 1
+    fits = jnp.minimum(
+        _LARGEST_WEIGHT / jnp.maximum(weight, 1e-12),
+        (_LARGEST_SUM - slack) / jnp.maximum(total, 1e-12),
+    )
+    return jnp.clip(jnp.floor(jnp.log2(fits)), 0, _LARGEST_SHIFT)
+
+
+class IntegerConv(nn.Module):
+    """A layer as it is trained: integers in the forward pass, floats behind them.
+
+    Attributes:
+      features: outputs.
+      size, stride: of a convolution upwards.
+      largest: bound on the magnitude of the inputs.
+      gain: factor of the kernel, so that one learning rate suits all layers.
+      offset: of the bias.
+    """
+
+    features: int
+    size: int
+    stride: int
+    largest: int
+    gain: float
+    offset: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h' w' o"]:
+        kernel, bias = self.weights(x.shape[-1])
+        step = 2.0 ** -jax.lax.stop_gradient(_shift(kernel, bias, self.largest))
+        kernel = ops.round_straight_through(kernel / step) * step
+        bias = ops.round_straight_through(bias / step) * step
+        return layers.convolve_transposed(x, kernel, self.stride) + bias
+
+    def weights(self, inputs: int) -> tuple[Array, Array]:
+        """Kernel and bias before they are rounded."""
+        taps = self.size**2 * inputs / self.stride**2
+        shape = (self.size, self.size, inputs, self.features)
+        kernel = self.param("kernel", nn.initializers.normal(1 / np.sqrt(taps)), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return kernel * self.gain, bias + self.offset
+
+
+class IntegerHyperSynthesis(nn.Module):
+    """Hyper latents to the parameters of the latents' distributions.
+
+    Attributes:
+      latents: channels of the latents.
+      means: whether means are predicted as well.
+    """
+
+    latents: int
+    means: bool
+
+    def setup(self) -> None:
+        """Three layers, upwards by 2, 2 and 1."""
+        m = self.latents
+        widths = (m, 3 * m // 2, 2 * m if self.means else m)
+        limits = (LARGEST_INPUT, LARGEST_ACTIVATION, LARGEST_ACTIVATION)
+        offsets = (_HIDDEN_BIAS, _HIDDEN_BIAS, 0.0)
+        self.convs = [
+            IntegerConv(width, size, stride, limit, gain, offset)
+            for width, size, stride, limit, gain, offset in zip(
+                widths, (5, 5, 3), (2, 2, 1), limits, _GAINS, offsets, strict=True
+            )
+        ]
+
+    def __call__(
+        self, z: Float[Array, "n h w c"]
+    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+        """Indexes of scales, integers 0..63, and means; both with useful gradients.
+
+        Args:
+          z: integers.
+        """
+        h = ops.upper_bound(ops.lower_bound(z, -LARGEST_INPUT), LARGEST_INPUT)
+        for conv in self.convs[:-1]:
+            h = ops.lower_bound(conv(h), 0)
+            # Halves up, as integers are shifted.
+            h = ops.upper_bound(_round_half_up(h), LARGEST_ACTIVATION)
+        out = self.convs[-1](h)
+        index = _round_half_up(out[..., : self.latents] + _FIRST_INDEX)
+        index = ops.upper_bound(ops.lower_bound(index, 0), scales.COUNT - 1)
+        means = out[..., self.latents :] if self.means else jnp.zeros_like(index)
+        return index, means
+
+
+def _round_half_up(x: Array) -> Array:
+    return x + jax.lax.stop_gradient(jnp.floor(x + 0.5) - x)
+
+
+def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
+    """The integers of trained weights: once, after training.
+
+    Args:
+      params: of `model`.
+      model: the architecture.
+    """
+    inputs = params["convs_0"]["kernel"].shape[2]
+    bound = model.bind({"params": params})
+    frozen = []
+    for conv in bound.convs:
+        kernel, bias = conv.weights(inputs)
+        shift = np.asarray(_shift(kernel, bias, conv.largest)).astype(np.int32)
+        step = 2.0 ** -shift.astype(np.float32)
+        frozen.append(
+            Layer(
+                np.asarray(jnp.round(kernel / step)).astype(np.int8),
+                np.asarray(jnp.round(bias / step)).astype(np.int32),
+                shift,
+            )
+        )
+        inputs = conv.features
+    check(frozen)
+    return frozen
+
+
+def check(frozen: list[Layer]) -> None:
+    """Shows that no input can make a sum of these layers inexact.
+
+    Raises:
+      ValueError: one could.
+    """
+    largest = LARGEST_INPUT
+    for number, layer in enumerate(frozen):
+        weights = np.abs(layer.kernel.astype(np.int64)).sum((0, 1, 2))
+        total = weights * largest + np.abs(layer.bias.astype(np.int64))
+        # Rounding adds half of the divisor.
+        total += 1 << np.maximum(layer.shift.astype(np.int64) - 1, 0)
+        if total.max() > _LARGEST_SUM + (1 << _LARGEST_SHIFT):
+            raise ValueError(
+                f"layer {number} of the integer network may sum to {total.max()}, more "
+                f"than {_LARGEST_SUM}"
+            )
+        largest = LARGEST_ACTIVATION
+
+
+def parameters(
+    z: Int[Array, "n h w c"], frozen: list[Layer], latents: int
+) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    """What `IntegerHyperSynthesis` gives, with exact arithmetic throughout.
+
+    Args:
+      z: hyper latents.
+      frozen: the layers, with strides 2, 2 and 1.
+      latents: channels of the latents.
+
+    Returns: indexes of scales, int32 0..63, and means, float32 (zeros if the last layer
+      has none): the same bits on every device, for every batch and tile size.
+    """
+    h = jnp.clip(z, -LARGEST_INPUT, LARGEST_INPUT)
+    for layer, stride in zip(frozen[:-1], (2, 2), strict=True):
+        h = jnp.clip(_divided(_sums(h, layer, stride), layer), 0, LARGEST_ACTIVATION)
+    last = frozen[-1]
+    sums = _sums(h, last, 1)
+    raised = sums[..., :latents] + (round(_FIRST_INDEX) << last.shift[:latents])
+    first = Layer(last.kernel, last.bias, last.shift[:latents])
+    index = jnp.clip(_divided(raised, first), 0, scales.COUNT - 1)
+    if sums.shape[-1] == latents:
+        return index, jnp.zeros(index.shape, jnp.float32)
+    unit = np.float32(2.0) ** -last.shift[latents:].astype(np.float32)
+    return index, sums[..., latents:].astype(jnp.float32) * unit
+
+
+def _sums(x: Int[Array, "n h w i"], layer: Layer, stride: int) -> Int[Array, "n h w o"]:
+    """kernel * x + bias as int32, by matrix products in float32 that are exact."""
+    found = layers.convolve_transposed(
+        x.astype(jnp.float32),
+        jnp.asarray(layer.kernel, jnp.float32),
+        stride,
+        convolution=_exact_convolution,
+    )
+    return found.astype(jnp.int32) + layer.bias
+
+
+def _exact_convolution(
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "a b i o"],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+) -> Float[Array, "n h w o"]:
+    """A matrix product for each tap: no algorithm that transforms its inputs, as
+    libraries choose for convolutions, and float32 throughout (`highest`)."""
+    (top, bottom), (left, right) = padding
+    n, h, w, _ = x.shape
+    x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    out = jnp.zeros((n, h, w, kernel.shape[-1]), jnp.float32)
+    for a in range(kernel.shape[0]):
+        for b in range(kernel.shape[1]):
+            out += jnp.einsum(
+                "nhwi,io->nhwo",
+                x[:, a : a + h, b : b + w],
+                kernel[a, b],
+                precision="highest",
+            )
+    return out
+
+
+def _divided(sums: Int[Array, "n h w o"], layer: Layer) -> Int[Array, "n h w o"]:
+    """sums / 2^shift, rounded, halves up."""
+    half = (1 << layer.shift.astype(np.int64)) >> 1
+    return (sums + half.astype(np.int32)) >> layer.shift

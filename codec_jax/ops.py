@@ -1,0 +1,150 @@
+"""Quantisation for training, and bounds with gradients that find their way back.
+
+Rounding has no gradient, so training replaces it by something that has one; what stands
+in for it is a choice, and each is a function here. y are latents, u ~ U(-1/2, 1/2).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+# Below this sharpness soft rounding is the identity to float32's precision.
+_SMALLEST_ALPHA = 1e-3
+
+
+def lower_bound(x: Float[Array, "*s"], bound: float) -> Float[Array, "*s"]:
+    """max(x, bound); below the bound a gradient passes if descent would raise x.
+
+    The gradient of a plain maximum is zero there, and what has once fallen below never
+    comes back. Source: `identity_if_towards` of tensorflow-compression.
+    """
+    return _lower_bound(x, bound)
+
+
+@jax.custom_vjp
+def _lower_bound(x: Array, bound: float) -> Array:
+    return jnp.maximum(x, bound)
+
+
+def _lower_bound_forward(x: Array, bound: float) -> tuple[Array, Array]:
+    return jnp.maximum(x, bound), x >= bound
+
+
+def _lower_bound_backward(inside: Array, gradient: Array) -> tuple[Array, None]:
+    return jnp.where(inside | (gradient < 0), gradient, 0.0), None
+
+
+_lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
+
+
+def upper_bound(x: Float[Array, "*s"], bound: float) -> Float[Array, "*s"]:
+    """min(x, bound); above the bound a gradient passes if descent would lower x."""
+    return -lower_bound(-x, -bound)
+
+
+def uniform_noise(key: PRNGKeyArray, like: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """u ~ U(-1/2, 1/2) in the shape of `like`."""
+    return jax.random.uniform(key, like.shape, like.dtype, -0.5, 0.5)
+
+
+def round_straight_through(y: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """round(y) with the gradient of y (Theis et al. 2017)."""
+    return y + jax.lax.stop_gradient(jnp.round(y) - y)
+
+
+def soft_round(
+    y: Float[Array, "*s"], alpha: Float[Array, ""] | float
+) -> Float[Array, "*s"]:
+    """s_alpha(y): between the identity (alpha -> 0) and rounding (alpha -> infinity).
+
+    Strictly increasing; integers and half integers stay where they are.
+
+    Source: Agustsson & Theis 2020, https://arxiv.org/abs/2006.09952, equation 13.
+    """
+    return _guarded(_soft_round, y, alpha)
+
+
+def soft_round_inverse(
+    z: Float[Array, "*s"], alpha: Float[Array, ""] | float
+) -> Float[Array, "*s"]:
+    """The y with s_alpha(y) = z."""
+    return _guarded(_soft_round_inverse, z, alpha)
+
+
+def soft_round_conditional_mean(
+    z: Float[Array, "*s"], alpha: Float[Array, ""] | float
+) -> Float[Array, "*s"]:
+    """r_alpha(z) = E[y | s_alpha(y) + u = z], where the density of y is flat.
+
+    Source: as `soft_round`, section 4.2.
+    """
+    return soft_round_inverse(z - 0.5, alpha) + 0.5
+
+
+def _guarded(
+    function: Callable[[Array, Array], Array], x: Array, alpha: Array | float
+) -> Array:
+    """`function`, or the identity for alpha near 0, where its own gradient is NaN."""
+    sharp = jnp.maximum(alpha, _SMALLEST_ALPHA)
+    return jnp.where(
+        jnp.asarray(alpha) < _SMALLEST_ALPHA, x, function(x, jnp.asarray(sharp))
+    )
+
+
+def _soft_round(y: Array, alpha: Array) -> Array:
+    middle = jax.lax.stop_gradient(jnp.floor(y)) + 0.5
+    return middle + jnp.tanh(alpha * (y - middle)) / (2 * jnp.tanh(alpha / 2))
+
+
+def _soft_round_inverse(z: Array, alpha: Array) -> Array:
+    middle = jax.lax.stop_gradient(jnp.floor(z)) + 0.5
+    # At integers and a large alpha the argument rounds to 1, where atanh is infinite.
+    edge = 1 - 2 * jnp.finfo(z.dtype).epsneg
+    inner = jnp.clip(2 * (z - middle) * jnp.tanh(alpha / 2), -edge, edge)
+    return middle + jnp.clip(jnp.arctanh(inner) / alpha, -0.5, 0.5)
+
+
+def with_expected_gradient(
+    function: Callable[..., Array],
+    y: Float[Array, "*s"],
+    u: Float[Array, "*s"],
+    *rest: Any,
+) -> Float[Array, "*s"]:
+    """function(y + u, *rest), with the gradient with respect to y averaged over u.
+
+    The derivative of E_u[f(y + u)] is f(y + 1/2) - f(y - 1/2): no noise, and none of the
+    slopes of f. All other gradients are the ordinary ones.
+
+    Args:
+      function: works elementwise on its first argument.
+      y: latents.
+      u: uniform noise in (-1/2, 1/2).
+      rest: passed on.
+
+    Source: Ballé et al. 2021, https://arxiv.org/abs/2007.03034; CoDeX and
+      tensorflow-compression call it `perturb_and_apply`.
+    """
+    fixed = jax.lax.stop_gradient
+    slope = fixed(function(y + 0.5, *rest) - function(y - 0.5, *rest))
+    return function(fixed(y) + u, *rest) + slope * (y - fixed(y))
+
+
+def dither(shape: tuple[int, ...], levels: int = 15) -> Float[Array, "*s"]:
+    """Offsets in (-1/2, 1/2) that sender and receiver draw alike, one per latent.
+
+    For universal quantisation, round(y - o) + o, whose error is uniform whatever y
+    (Ziv 1985). The offsets are multiples of 1 / (levels + 1), so that there is one
+    probability table for each; threefry is defined bit by bit and the same everywhere.
+    """
+    drawn = jax.random.randint(jax.random.key(1234), shape, 0, levels)
+    return (drawn + 1) / jnp.float32(levels + 1) - 0.5
+
+
+def round_with_dither(
+    y: Float[Array, "*s"], offsets: Float[Array, "*s"]
+) -> Float[Array, "*s"]:
+    """round(y - o) + o, with the gradient of y."""
+    return round_straight_through(y - offsets) + offsets
