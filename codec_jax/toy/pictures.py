@@ -19,6 +19,7 @@ from codec_jax.toy.sources import Source
 # The plane is shown in [-_REACH, _REACH]^2.
 _REACH = 5.0
 _SAMPLES = 100_000
+SEED = 0
 
 
 class CodeVectors(NamedTuple):
@@ -37,7 +38,7 @@ def code_vectors(
     coder: Coder, params: Any, source: Source, samples: int = _SAMPLES
 ) -> CodeVectors:
     """The code vectors that stand for at least one of so many samples."""
-    x = source.sample(jax.random.key(0), samples)
+    x = source.sample(jax.random.key(SEED), samples)
     code = jax.jit(coder.code)(params, x)
     _, first, counts = np.unique(
         np.asarray(code.symbols), axis=0, return_index=True, return_counts=True
@@ -88,7 +89,7 @@ def pixels(drawn: Figure) -> np.ndarray:
 
 def _draw(axis: Axes, coder: Coder, params: Any, source: Source, side: int) -> None:
     extent = (-_REACH, _REACH, -_REACH, _REACH)
-    samples = np.asarray(source.sample(jax.random.key(1), _SAMPLES))
+    samples = np.asarray(source.sample(jax.random.key(SEED), _SAMPLES))
     density, _, _ = np.histogram2d(
         samples[:, 0], samples[:, 1], bins=100, range=[[-_REACH, _REACH]] * 2
     )
