@@ -45,9 +45,13 @@ def upper_bound(x: Float[Array, "*s"], bound: float) -> Float[Array, "*s"]:
     return -lower_bound(-x, -bound)
 
 
-def uniform_noise(key: PRNGKeyArray, like: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """u ~ U(-1/2, 1/2) in the shape of `like`."""
-    return jax.random.uniform(key, like.shape, like.dtype, -0.5, 0.5)
+def uniform_noise(
+    keys: PRNGKeyArray, like: Float[Array, "n *s"]
+) -> Float[Array, "n *s"]:
+    """u ~ U(-1/2, 1/2) in the shape of `like`; one key for each image, (n,)."""
+    return jax.vmap(
+        lambda key: jax.random.uniform(key, like.shape[1:], like.dtype, -0.5, 0.5)
+    )(keys)
 
 
 def round_straight_through(y: Float[Array, "*s"]) -> Float[Array, "*s"]:

@@ -51,6 +51,7 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
     config.objective.temperature = 1.0
 
     config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = "adam"  # or 'muon'
     config.optimizer.learning_rate = 1e-3
     config.optimizer.warmup_steps = 1_000
     config.optimizer.schedule = "cosine"

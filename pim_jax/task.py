@@ -125,12 +125,8 @@ def noise_of_rows(
     A row's noise depends on the key and on the row's number in the global minibatch, so
     that one device and many draw the same.
     """
-    rows = shape[0]
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
-    row_keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(
-        first + jnp.arange(rows)
-    )
-    return jax.vmap(lambda k: jax.random.normal(k, shape[1:]))(row_keys)
+    keys = devices.keys_of_rows(key, shape[0], axis_name)
+    return jax.vmap(lambda k: jax.random.normal(k, shape[1:]))(keys)
 
 
 def validation_scores(

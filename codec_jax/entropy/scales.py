@@ -30,16 +30,16 @@ def index_of(scale: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return (jnp.log(scale) - np.float32(np.log(SMALLEST))) / np.float32(_LOG_STEP)
 
 
-def log_mass(
+def log2_mass(
     v: Float[Array, "*s"], index: Float[Array, "*s"]
 ) -> Float[Array, "*s"]:
-    """log P(v - 1/2 < X < v + 1/2) for X ~ N(0, scale^2), in nats.
+    """log2 P(v - 1/2 < X < v + 1/2) for X ~ N(0, scale^2).
 
     Args:
       v: latents minus their means.
       index: of their scales.
     """
-    return densities.log_normal_mass(v, scale_at(index))
+    return densities.log_normal_mass(v, scale_at(index)) / np.float32(np.log(2))
 
 
 def make_tables(

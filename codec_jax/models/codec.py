@@ -20,7 +20,7 @@ from codec_jax import ops
 from codec_jax.entropy import scales
 from codec_jax.entropy.factorized import Factorized
 from codec_jax.models import integer, transforms
-from codec_jax.models.config import CodecConfig
+from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
 
 Quantization = Literal["noise", "mixed", "straight_through", "soft_round"]
 QUANTIZATIONS = ("noise", "mixed", "straight_through", "soft_round")
@@ -41,7 +41,7 @@ class Pass(NamedTuple):
 
 
 class Codec(nn.Module):
-    """The networks of a codec; images in [0, 1], sizes multiples of `config.stride`."""
+    """The networks of a codec; images in [0, 1], of any size."""
 
     config: CodecConfig
 
@@ -73,34 +73,41 @@ class Codec(nn.Module):
         else:
             self.hyper_synthesis_transform = transforms.FloatHyperSynthesis(config)
 
-    def analysis(
-        self, images: Float[Array, "n h w 3"], rate: Float[Array, " n"]
-    ) -> Float[Array, "n h/16 w/16 m"]:
-        """Latents, in units of the step that they are rounded with.
+    def features(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n h' w' m"]:
+        """Latents of ceil(h / 16) by ceil(w / 16), before they are scaled for a rate."""
+        return self.analysis_transform(padded(images, STRIDE))
+
+    def scaled(
+        self, features: Float[Array, "n h w m"], rate: Float[Array, " n"]
+    ) -> Float[Array, "n h w m"]:
+        """Latents in units of the step that they are rounded with.
 
         Args:
-          images: in [0, 1].
+          features: of `features`.
           rate: position in `config.lambdas`, 0 to len - 1; between two the gains are
             interpolated geometrically (Cui et al. 2021, https://arxiv.org/abs/2003.02012).
         """
-        y = self.analysis_transform(images)
         if len(self.config.lambdas) == 1:
-            return y
-        return y * jnp.exp(_interpolated(self.log_gain, rate))
+            return features
+        return features * jnp.exp(_interpolated(self.log_gain, rate))
+
+    def analysis(
+        self, images: Float[Array, "n h w 3"], rate: Float[Array, " n"]
+    ) -> Float[Array, "n h' w' m"]:
+        """Latents of images, scaled for a rate."""
+        return self.scaled(self.features(images), rate)
 
     def synthesis(
-        self, y: Float[Array, "n h/16 w/16 m"], rate: Float[Array, " n"]
-    ) -> Float[Array, "n h w 3"]:
+        self, y: Float[Array, "n h w m"], rate: Float[Array, " n"]
+    ) -> Float[Array, "n 16h 16w 3"]:
         """Images from rounded latents; not clipped."""
         if len(self.config.lambdas) > 1:
             y = y * jnp.exp(_interpolated(self.log_inverse_gain, rate))
         return self.synthesis_transform(y)
 
-    def hyper_analysis(
-        self, y: Float[Array, "n h w m"]
-    ) -> Float[Array, "n h/4 w/4 c"]:
-        """Hyper latents, before they are rounded."""
-        return self.hyper_analysis_transform(y)
+    def hyper_analysis(self, y: Float[Array, "n h w m"]) -> Float[Array, "n h' w' c"]:
+        """Hyper latents of ceil(h / 4) by ceil(w / 4), before they are rounded."""
+        return self.hyper_analysis_transform(padded(y, HYPER_STRIDE))
 
     def hyper_synthesis(
         self, z: Float[Array, "n h w c"]
@@ -116,7 +123,7 @@ class Codec(nn.Module):
         self,
         images: Float[Array, "n h w 3"],
         rate: Float[Array, " n"],
-        key: PRNGKeyArray | None = None,
+        keys: PRNGKeyArray | None = None,
         quantization: Quantization = "mixed",
         alpha: Float[Array, ""] | float = 1.0,
     ) -> Pass:
@@ -124,8 +131,9 @@ class Codec(nn.Module):
 
         Args:
           images: in [0, 1].
-          rate: see `analysis`.
-          key: for the noise of training; None rounds, and counts the bits of integers.
+          rate: see `scaled`.
+          keys: (n,) for the noise of training; None rounds, and counts the bits of
+            integers.
           quantization: what replaces rounding. 'noise': both rate and synthesis see
             y + u. 'mixed': the rate sees y + u, the synthesis round(y) with the gradient
             of y (Minnen & Singh 2020, https://arxiv.org/abs/2007.08739).
@@ -133,30 +141,47 @@ class Codec(nn.Module):
             r(s(y) + u), see `ops.soft_round`.
           alpha: sharpness of soft rounding.
         """
-        keys = (None, None) if key is None else jax.random.split(key)
+        keys_y, keys_z = keys, None
+        if keys is not None:
+            keys_y, keys_z = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         y = self.analysis(images, rate)
         if self.config.prior == "factorized":
-            noisy, rounded = quantize(y, keys[0], quantization, alpha)
+            noisy, rounded = quantize(y, keys_y, quantization, alpha)
             bits = _bits(self.log_prior(noisy))
-            return Pass(self.synthesis(rounded, rate), bits, jnp.zeros_like(bits))
+            decoded = cropped(self.synthesis(rounded, rate), images)
+            return Pass(decoded, bits, jnp.zeros_like(bits))
         z = self.hyper_analysis(y)
         # The hyper-synthesis always sees integers: those of `integer` are all it takes.
-        noisy_z, _ = quantize(z, keys[1], "mixed", alpha)
-        index, mean = self.hyper_synthesis(ops.round_straight_through(z))
-        noisy, rounded = quantize(y - mean, keys[0], quantization, alpha)
-        hyper_bits = _bits(self.log_prior(noisy_z))
-        log2 = scales.log_mass(noisy, index) / np.float32(np.log(2))
-        return Pass(
-            self.synthesis(rounded + mean, rate), hyper_bits + _bits(log2), hyper_bits
+        noisy_z, _ = quantize(z, keys_z, "mixed", alpha)
+        index, mean = (
+            cropped(x, y) for x in self.hyper_synthesis(ops.round_straight_through(z))
         )
+        noisy, rounded = quantize(y - mean, keys_y, quantization, alpha)
+        hyper_bits = _bits(self.log_prior(noisy_z))
+        bits = hyper_bits + _bits(scales.log2_mass(noisy, index))
+        decoded = cropped(self.synthesis(rounded + mean, rate), images)
+        return Pass(decoded, bits, hyper_bits)
+
+
+def padded(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "n h' w' c"]:
+    """Repeats the last row and column until the size is a multiple of `stride`."""
+    _, h, w, _ = x.shape
+    if not (h % stride or w % stride):
+        return x
+    return jnp.pad(x, ((0, 0), (0, -h % stride), (0, -w % stride), (0, 0)), "edge")
+
+
+def cropped(x: Float[Array, "n h' w' c"], like: Array) -> Float[Array, "n h w c"]:
+    """The upper left part of the height and width of another."""
+    return x[:, : like.shape[1], : like.shape[2]]
 
 
 def quantize(
-    y: Float[Array, "*s"],
-    key: PRNGKeyArray | None,
+    y: Float[Array, "n *s"],
+    keys: PRNGKeyArray | None,
     quantization: Quantization,
     alpha: Float[Array, ""] | float,
-) -> tuple[Float[Array, "*s"], Float[Array, "*s"]]:
+) -> tuple[Float[Array, "n *s"], Float[Array, "n *s"]]:
     """What the rate and what the synthesis see of latents; see `Codec.__call__`.
 
     Raises:
@@ -166,12 +191,12 @@ def quantize(
         raise ValueError(
             f"quantization is {quantization!r}, expected one of {QUANTIZATIONS}"
         )
-    if key is None:
+    if keys is None:
         return jnp.round(y), jnp.round(y)
     if quantization == "straight_through":
         rounded = ops.round_straight_through(y)
         return rounded, rounded
-    u = ops.uniform_noise(key, y)
+    u = ops.uniform_noise(keys, y)
     if quantization == "noise":
         return y + u, y + u
     if quantization == "mixed":

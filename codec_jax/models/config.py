@@ -8,6 +8,10 @@ from typing import Any, Literal
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
 
 
+STRIDE = 16  # pixels between two latents, in each direction
+HYPER_STRIDE = 4  # latents between two hyper latents
+
+
 @dataclasses.dataclass(frozen=True)
 class CodecConfig:
     """The architecture of a codec.
@@ -17,6 +21,8 @@ class CodecConfig:
         Both divide height and width by 16.
       filters: channels inside the transforms and of the hyperprior's latents (N).
       latents: channels of the latents (M).
+      offset: subtracted from images before the analysis, added after the synthesis. The
+        middle of the range lets training begin at a grey image; CompressAI has 0.
       normalization: 'simplified' or 'original' GDN, see `layers.Gdn`.
       prior: 'factorized': each channel has one distribution; 'scale': a normal
         distribution whose scale is predicted from hyper latents; 'mean_scale': its mean
@@ -34,6 +40,7 @@ class CodecConfig:
     transforms: Literal["bls2017", "bmshj2018"] = "bmshj2018"
     filters: int = 128
     latents: int = 192
+    offset: float = 0.5
     normalization: Literal["simplified", "original"] = "simplified"
     prior: Literal["factorized", "scale", "mean_scale"] = "mean_scale"
     hyper: Literal["integer", "index", "scale"] = "integer"
@@ -42,31 +49,25 @@ class CodecConfig:
     lambdas: tuple[float, ...] = LAMBDAS
 
     def __post_init__(self) -> None:
-        choices = {
-            "transforms": ("bls2017", "bmshj2018"),
-            "normalization": ("simplified", "original"),
-            "prior": ("factorized", "scale", "mean_scale"),
-            "hyper": ("integer", "index", "scale"),
-            "hyper_activation": ("relu", "leaky_relu"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"model.{name} is {getattr(self, name)!r}, expected one of {allowed}"
-                )
-        for name in ("filters", "latents"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name} is {getattr(self, name)}, expected >= 1")
+        self._among("transforms", self.transforms, ("bls2017", "bmshj2018"))
+        self._among("normalization", self.normalization, ("simplified", "original"))
+        self._among("prior", self.prior, ("factorized", "scale", "mean_scale"))
+        self._among("hyper", self.hyper, ("integer", "index", "scale"))
+        self._among("hyper_activation", self.hyper_activation, ("relu", "leaky_relu"))
+        sizes = {"filters": self.filters, "latents": self.latents}
+        for name, value in sizes.items():
+            if value < 1:
+                raise ValueError(f"model.{name} is {value}, expected >= 1")
         rising = all(a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False))
         if not self.lambdas or self.lambdas[0] <= 0 or not rising:
             raise ValueError(
                 f"model.lambdas is {self.lambdas}, expected positive and ascending"
             )
 
-    @property
-    def stride(self) -> int:
-        """What sizes of images are padded to a multiple of."""
-        return 16 if self.prior == "factorized" else 64
+    @staticmethod
+    def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:
+        if value not in allowed:
+            raise ValueError(f"model.{name} is {value!r}, expected one of {allowed}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CodecConfig":

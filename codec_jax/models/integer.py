@@ -216,7 +216,7 @@ def parameters(
     index = jnp.clip(_divided(raised, first), 0, scales.COUNT - 1)
     if sums.shape[-1] == latents:
         return index, jnp.zeros(index.shape, jnp.float32)
-    unit = np.float32(2.0) ** -last.shift[latents:].astype(np.float32)
+    unit = jnp.ldexp(jnp.float32(1.0), -last.shift[latents:])
     return index, sums[..., latents:].astype(jnp.float32) * unit
 
 
@@ -255,5 +255,5 @@ def _exact_convolution(
 
 def _divided(sums: Int[Array, "n h w o"], layer: Layer) -> Int[Array, "n h w o"]:
     """sums / 2^shift, rounded, halves up."""
-    half = (1 << layer.shift.astype(np.int64)) >> 1
-    return (sums + half.astype(np.int32)) >> layer.shift
+    half = (1 << layer.shift) >> 1
+    return (sums + half) >> layer.shift

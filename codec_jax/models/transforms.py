@@ -16,7 +16,8 @@ STAGES = {
     "bls2017": ((9, 4), (5, 2), (5, 2)),
     "bmshj2018": ((5, 2), (5, 2), (5, 2), (5, 2)),
 }
-# How far a sample of the output sees: in pixels of the image, or in latents.
+# At this lambda, latents of variance one start with a gain that gives some bits each.
+_MIDDLE, _GAIN = 0.0130, 12.0
 _ACTIVATIONS = {"relu": jax.nn.relu, "leaky_relu": layers.leaky_relu}
 
 
@@ -27,7 +28,7 @@ class Analysis(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n h/16 w/16 m"]:
-        x, stages = images, STAGES[self.config.transforms]
+        x, stages = images - self.config.offset, STAGES[self.config.transforms]
         for number, (size, stride) in enumerate(stages):
             last = number == len(stages) - 1
             features = self.config.latents if last else self.config.filters
@@ -54,7 +55,7 @@ class Synthesis(nn.Module):
             if not last:
                 simplified = self.config.normalization == "simplified"
                 x = Gdn(inverse=True, simplified=simplified, name=f"igdn_{number}")(x)
-        return x
+        return x + self.config.offset
 
 
 class HyperAnalysis(nn.Module):
@@ -105,7 +106,3 @@ class FloatHyperSynthesis(nn.Module):
 def initial_log_gains(lambdas: tuple[float, ...]) -> Float[np.ndarray, " r"]:
     """Where the logarithms of the gains start: steps proportional to 1 / sqrt(lambda)."""
     return np.log(_GAIN) + 0.5 * np.log(np.array(lambdas) / _MIDDLE)
-
-
-# At this lambda, latents of variance one start with a gain that gives some bits each.
-_MIDDLE, _GAIN = 0.0130, 12.0

@@ -9,24 +9,18 @@ rows without drawing those of others.
 """
 
 import collections
-import concurrent.futures
-import functools
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from pim_jax.data import batching
 from pim_jax.data.frame_runs import FrameRuns
 
-_THREADS = 2
-_BATCHES_AHEAD = 8
 # First words of the random keys, so that no two uses share numbers.
 _ORDER, _ROWS, _CHOICE = range(3)
-
-Batch = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def batches(
     process_count: int = 1,
     start_step: int = 0,
     augmentation: Augmentation = Augmentation(),
-) -> Iterator[Batch]:
+) -> Iterator[batching.Batch]:
     """Endless batches of crops at the same place of two frames that are close in time.
 
     Every epoch visits all pairs in a new order, and leaves out the last few that fill
@@ -89,32 +83,22 @@ def batches(
       the same}, x being the earlier frame.
     Raises: ValueError if the batch does not divide, or no frame holds a crop.
     """
-    if batch_size < 1 or batch_size % process_count:
-        raise ValueError(
-            f"batch_size {batch_size} must be a positive multiple of the number of"
-            f" processes, {process_count}"
-        )
-    if not 0 <= process_index < process_count:
-        raise ValueError(
-            f"process_index must be in 0..{process_count - 1}, got {process_index}"
-        )
-    share = batch_size // process_count
-    rows = range(process_index * share, (process_index + 1) * share)
+    rows = batching.rows_of_process(batch_size, process_index, process_count)
     pairs = runs.pairs(crop)
-    order = functools.partial(_order, len(pairs), batch_size, seed)
 
-    def batch(step: int) -> Batch:
+    def batch(step: int) -> batching.Batch:
         crops = []
-        chosen = pairs[order(step)]
+        order = batching.order(len(pairs), batch_size, seed, _ORDER, step)
+        chosen = pairs[order]
         for row in rows:
             run, first = chosen[row]
             x, y = runs.read(run, first, 2)
-            rng = _generator(seed, _ROWS, step, row)
+            rng = batching.generator(seed, _ROWS, step, row)
             crops.append(_crop_pair(rng, x, y, crop, augmentation))
         x, y = map(np.stack, zip(*crops, strict=True))
         return {"x": x, "y": y}
 
-    return _ahead(batch, start_step)
+    return batching.ahead(batch, start_step)
 
 
 def validation_pairs(
@@ -135,7 +119,7 @@ def validation_pairs(
     for row in range(n):
         run, first = pairs[row % len(pairs)]
         x, y = runs.read(run, first, 2)
-        crops.append(_crop_pair(_generator(seed, _CHOICE, 1, row), x, y, crop, plain))
+        crops.append(_crop_pair(batching.generator(seed, _CHOICE, 1, row), x, y, crop, plain))
     x, y = map(np.stack, zip(*crops, strict=True))
     return x, y
 
@@ -183,31 +167,10 @@ def _resize(image: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(resized)
 
 
-def _generator(seed: int, use: int, *counter: int) -> np.random.Generator:
-    """A random generator that is a function of its arguments alone."""
-    # The first counter word counts the numbers drawn; the others separate the streams.
-    words = [0, *counter] + [0] * (3 - len(counter))
-    return np.random.Generator(np.random.Philox(key=[seed, use], counter=words))
-
-
-def _order(n_pairs: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """(batch_size,) indices of the pairs of the global batch `step`."""
-    copies = -(-batch_size // n_pairs)  # 1, unless a batch needs pairs repeatedly.
-    epoch, place = divmod(step, n_pairs * copies // batch_size)
-    order = _permutation(n_pairs, copies, seed, epoch)
-    return order[place * batch_size : (place + 1) * batch_size]
-
-
-@functools.lru_cache(maxsize=8)
-def _permutation(n_pairs: int, copies: int, seed: int, epoch: int) -> np.ndarray:
-    rng = _generator(seed, _ORDER, epoch)
-    return np.concatenate([rng.permutation(n_pairs) for _ in range(copies)])
-
-
 def _spread(runs: FrameRuns, smallest_side: int, seed: int) -> np.ndarray:
     """All pairs, ordered so that any first n are spread over clips, then runs."""
     pairs = runs.pairs(smallest_side)
-    pairs = pairs[_generator(seed, _CHOICE, 0).permutation(len(pairs))]
+    pairs = pairs[batching.generator(seed, _CHOICE, 0).permutation(len(pairs))]
     pairs = pairs[np.argsort(_occurrence(pairs[:, 0].tolist()), kind="stable")]
     clip = [runs.extents[run].clip for run, _ in pairs]
     return pairs[np.argsort(_occurrence(clip), kind="stable")]
@@ -221,16 +184,3 @@ def _occurrence(keys: list[Any]) -> list[int]:
         before.append(seen[key])
         seen[key] += 1
     return before
-
-
-def _ahead(batch: Callable[[int], Batch], start_step: int) -> Iterator[Batch]:
-    """batch(start_step), batch(start_step + 1), ..., made ahead by threads."""
-    pool = concurrent.futures.ThreadPoolExecutor(_THREADS, "frame_pairs")
-    pending: collections.deque[concurrent.futures.Future[Batch]] = collections.deque()
-    try:
-        for step in itertools.count(start_step):
-            pending.append(pool.submit(batch, step))
-            if len(pending) > _BATCHES_AHEAD:
-                yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

@@ -259,3 +259,18 @@ def local_part(array: jax.Array, axis_name: str | None = None) -> jax.Array:
         raise ValueError(f"{array.shape[0]} rows do not divide over {count} devices")
     start_row = jax.lax.axis_index(axis_name) * rows
     return jax.lax.dynamic_slice_in_dim(array, start_row, rows)
+
+
+def keys_of_rows(key: jax.Array, rows: int, axis_name: str | None) -> jax.Array:
+    """A key for each row of the minibatch, (rows,).
+
+    It depends on the key and on the row's number in the global minibatch, so that one
+    device and many draw the same.
+
+    Args:
+      key: the same on every device.
+      rows: of this device's share under pmap, else of the global batch.
+      axis_name: the pmap axis, or None under jit.
+    """
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(first + jnp.arange(rows))

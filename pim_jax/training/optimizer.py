@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import optax
+import optax.contrib
 
 
 def learning_rate_schedule(config: Any, steps: int) -> optax.Schedule:
@@ -54,30 +55,56 @@ def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
+def _convolutions(params: Any) -> Any:
+    """Kernels (height, width, inputs, outputs) as matrices; None for all other arrays."""
+    matrix = optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
+    return jax.tree.map(lambda leaf: matrix if leaf.ndim == 4 else None, params)
+
+
 def make(config: Any, steps: int) -> optax.GradientTransformation:
-    """AdamW with clipping by the global norm, warm-up and decay.
+    """AdamW or Muon with clipping by the global norm, warm-up and decay.
 
     Args:
       config: the keys of `learning_rate_schedule`, and `clip_norm` (0 does not clip),
-        `b1`, `b2`, `weight_decay` (decoupled, times the learning rate; 0 is Adam).
+        `b1`, `b2`, `weight_decay` (decoupled, times the learning rate; 0 is Adam), and
+        `name`: 'adam' (also where there is none) or 'muon', which moves the kernels of
+        convolutions by orthogonal matrices with Adam's usual root mean square, and all
+        else as Adam does.
       steps: length of the whole run in updates.
 
     Raises:
-      ValueError: as `learning_rate_schedule`, or a negative clip_norm or weight_decay.
+      ValueError: as `learning_rate_schedule`, another name, or a negative clip_norm or
+        weight_decay.
 
     Source: Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; Loshchilov & Hutter 2019,
-      https://arxiv.org/abs/1711.05101.
+      https://arxiv.org/abs/1711.05101; Liu et al. 2025,
+      https://arxiv.org/abs/2502.16982.
     """
     for name in ("clip_norm", "weight_decay"):
         if config[name] < 0:
             raise ValueError(f"optimizer.{name} is {config[name]}, expected >= 0")
-    adam = optax.adamw(
-        learning_rate_schedule(config, steps),
-        b1=config.b1,
-        b2=config.b2,
-        weight_decay=config.weight_decay,
-        mask=_kernels,
-    )
+    rate = learning_rate_schedule(config, steps)
+    name = config.get("name", "adam")
+    if name == "adam":
+        moves = optax.adamw(
+            rate,
+            b1=config.b1,
+            b2=config.b2,
+            weight_decay=config.weight_decay,
+            mask=_kernels,
+        )
+    elif name == "muon":
+        moves = optax.contrib.muon(
+            rate,
+            beta=0.95,
+            weight_decay=config.weight_decay,
+            adam_b1=config.b1,
+            adam_b2=config.b2,
+            muon_weight_dimension_numbers=_convolutions,
+            consistent_rms=0.2,
+        )
+    else:
+        raise ValueError(f"optimizer.name is {name!r}, expected 'adam' or 'muon'")
     if config.clip_norm == 0:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+        return moves
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), moves)

@@ -1,0 +1,263 @@
+"""Training of a codec as a task for the loop: model, objective and data meet here."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+import pim_jax
+from codec_jax import data, objective, ops
+from codec_jax.models.codec import Codec
+from codec_jax.models.config import STRIDE, CodecConfig
+from pim_jax.training import devices, optimizer
+from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
+
+# Crops of the validation at a time.
+_AT_ONCE = 4
+
+Distortion = Callable[[Array, Array], Float[Array, " n"]]
+
+
+def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task:
+    """Training of a transform codec on crops of images.
+
+    Args:
+      config: as in `configs/codec.py`.
+      workdir: not used; everything that training writes, the loop writes.
+    Raises: ValueError for options that do not fit, FileNotFoundError for missing data.
+    """
+    del workdir
+    model = CodecConfig.from_dict(config.model)
+    axis_name = devices.AXIS if config.compile == "pmap" else None
+    images = _images(config.data)
+    moves = optax.chain(
+        optimizer.make(config.optimizer, config.steps),
+        scaled(config.optimizer.factors),
+    )
+    loss = make_loss(model, config.objective, config.steps, axis_name)
+
+    def batches(
+        process_index: int, process_count: int, start_step: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        return data.batches(
+            images["train"],
+            crop=config.data.crop,
+            batch_size=config.data.batch_size,
+            seed=config.seed,
+            process_index=process_index,
+            process_count=process_count,
+            start_step=start_step,
+            scale=tuple(config.data.scale),
+        )
+
+    crops = data.validation_crops(
+        images["validation"], config.data.validation_crops, config.data.validation_crop
+    )
+
+    def held_out(state: TrainState) -> Mapping[str, float]:
+        return validation_scores(state.ema_params, model, crops)
+
+    def decoded(state: TrainState) -> np.ndarray:
+        return picture(state.ema_params, model, crops[:4])
+
+    return Task(
+        init=lambda key: initial_state(init_params(model, key), moves),
+        update=gradient_update(loss, moves, config.ema_decay, axis_name),
+        batches=batches,
+        evaluations={"validation": held_out},
+        pictures={"decoded": decoded},
+    )
+
+
+def init_params(model: CodecConfig, key: PRNGKeyArray) -> Any:
+    """Random parameters."""
+    images = jnp.zeros((1, STRIDE, STRIDE, 3))
+    return jax.jit(Codec(model).init)(key, images, jnp.zeros(1))["params"]
+
+
+def make_loss(
+    model: CodecConfig,
+    options: ml_collections.ConfigDict,
+    steps: int,
+    axis_name: str | None,
+) -> Any:
+    """The loss of `gradient_update`: rate + lambda * distortion.
+
+    Args:
+      model: the architecture.
+      options: `distortion`, `weights`, `quantization`, `alpha`, `balance`,
+        `lambda_warmup_steps`, `lambda_start`, see `configs/codec.py`.
+      steps: length of the run, over which alpha goes from its first to its last value.
+      axis_name: the pmap axis, or None under jit.
+    """
+    distortion = make_distortion(options.distortion, options.weights)
+    codec = Codec(model)
+    middle = float(np.exp(np.mean(np.log(model.lambdas))))
+
+    def loss(
+        params: Any, batch: Mapping[str, Array], key: PRNGKeyArray, step: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        images = batch["image"].astype(jnp.float32) / 255
+        keys = devices.keys_of_rows(key, len(images), axis_name)
+        pairs = jax.vmap(jax.random.split)(keys)
+        rate = jax.vmap(jax.random.uniform)(pairs[:, 0]) * (len(model.lambdas) - 1)
+        alpha = options.alpha[0] + (options.alpha[1] - options.alpha[0]) * step / steps
+        passed: Any = codec.apply(
+            {"params": params}, images, rate, pairs[:, 1], options.quantization, alpha
+        )
+        pixels = images.shape[1] * images.shape[2]
+        bpp, hyper_bpp = passed.bits / pixels, passed.hyper_bits / pixels
+        weight = objective.lambda_at(rate, model.lambdas)
+        warm = objective.warmed_up(
+            step, options.lambda_warmup_steps, options.lambda_start
+        )
+        value = objective.lagrangian(
+            bpp,
+            distortion(images, passed.images),
+            weight * warm,
+            options.balance,
+            middle,
+        )
+        error = objective.squared_error(images, passed.images)
+        return value, {
+            "bpp": jnp.mean(bpp),
+            "hyper_bpp": jnp.mean(hyper_bpp),
+            "psnr": jnp.mean(10 * jnp.log10(255**2 / error)),
+        }
+
+    return loss
+
+
+def make_distortion(names: str, weights: tuple[float, ...]) -> Distortion:
+    """The sum of metrics, each times its weight.
+
+    Args:
+      names: with commas; 'mse' is on the scale 0..255, any other is a metric of
+        `pim_jax.load` on images clipped to [0, 1].
+      weights: of each.
+
+    Raises: ValueError for another number of weights than of names, or an unknown name.
+    """
+    listed = names.split(",")
+    if len(listed) != len(weights):
+        raise ValueError(
+            f"objective.distortion has {len(listed)} names, {names!r}, but "
+            f"objective.weights {tuple(weights)}"
+        )
+    parts: list[Distortion] = [
+        objective.squared_error if name == "mse" else _clipped(pim_jax.load(name))
+        for name in listed
+    ]
+
+    def distortion(images: Array, decoded: Array) -> Array:
+        values = [part(images, decoded) for part in parts]
+        return sum(w * v for w, v in zip(weights, values, strict=True))  # type: ignore
+
+    return distortion
+
+
+def _clipped(metric: Any) -> Distortion:
+    def apply(images: Array, decoded: Array) -> Array:
+        inside = ops.upper_bound(ops.lower_bound(decoded, 0.0), 1.0)
+        return metric(images, inside)
+
+    return apply
+
+
+def scaled(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of whole modules: learning rates of their own.
+
+    Args:
+      factors: top-level name of parameters -> factor; 1 for all others.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        unknown = sorted(set(factors) - set(updates))
+        if unknown:
+            raise ValueError(
+                f"optimizer.factors has {unknown}; parameters are {sorted(updates)}"
+            )
+        moved = {
+            name: jax.tree.map(lambda u, f=factors.get(name, 1.0): f * u, part)
+            for name, part in updates.items()
+        }
+        return moved, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def validation_scores(
+    params: Any, model: CodecConfig, crops: np.ndarray
+) -> dict[str, float]:
+    """Rounded, not coded: bpp and PSNR at each rate, and the Lagrangian at the middle.
+
+    Args:
+      params: weights.
+      model: their architecture.
+      crops: uint8 (n, h, w, 3).
+    """
+    scores: dict[str, float] = {}
+    values = []
+    for rate, weight in enumerate(model.lambdas):
+        parts = [
+            _rounded(params, model, crops[i : i + _AT_ONCE], rate)
+            for i in range(0, len(crops), _AT_ONCE)
+        ]
+        bpp, error = (np.concatenate(p) for p in zip(*parts, strict=True))
+        scores[f"bpp_{rate}"] = float(np.mean(bpp))
+        scores[f"psnr_{rate}"] = float(np.mean(10 * np.log10(255**2 / error)))
+        values.append(np.log(np.mean(bpp + weight * error)))
+    # The logarithm counts a per cent alike at every rate.
+    scores["log_lagrangian"] = float(np.mean(values))
+    return scores
+
+
+def _rounded(
+    params: Any, model: CodecConfig, crops: np.ndarray, rate: float
+) -> tuple[np.ndarray, np.ndarray]:
+    images = jnp.asarray(crops, jnp.float32) / 255
+    bpp, error = _rounded_jit(params, model, images, jnp.full(len(crops), rate * 1.0))
+    return np.asarray(bpp), np.asarray(error)
+
+
+def _measure(
+    params: Any, model: CodecConfig, images: Array, rate: Array
+) -> tuple[Array, Array]:
+    passed: Any = Codec(model).apply({"params": params}, images, rate)
+    shown = jnp.round(255 * jnp.clip(passed.images, 0, 1)) / 255
+    bpp = passed.bits / (images.shape[1] * images.shape[2])
+    return bpp, objective.squared_error(images, shown)
+
+
+_rounded_jit = jax.jit(_measure, static_argnums=1)
+
+
+def picture(params: Any, model: CodecConfig, crops: np.ndarray) -> np.ndarray:
+    """Crops above the same at the lowest, a middle and the highest rate, uint8."""
+    rates = sorted({0, len(model.lambdas) // 2, len(model.lambdas) - 1})
+    images = jnp.asarray(crops, jnp.float32) / 255
+    rows = [np.concatenate(list(crops), 1)]
+    for rate in rates:
+        passed: Any = Codec(model).apply(
+            {"params": params}, images, jnp.full(len(crops), rate * 1.0)
+        )
+        shown = np.asarray(jnp.round(255 * jnp.clip(passed.images, 0, 1)))
+        rows.append(np.concatenate(list(shown.astype(np.uint8)), 1))
+    return np.concatenate(rows, 0)
+
+
+def _images(options: ml_collections.ConfigDict) -> dict[str, data.Images]:
+    if options.tfds:
+        directory = options.tfds_dir or None
+        return {
+            "train": data.TfdsImages(options.tfds, "train", directory),
+            "validation": data.TfdsImages(options.tfds, "validation", directory),
+        }
+    return data.read_folders(options.image_dir, options.validation_fraction)

@@ -1,0 +1,99 @@
+"""A transform codec, trained for rate + lambda * distortion.
+
+    python train.py --config=configs/codec.py:mbt2018-mean --workdir=runs/codec \
+        --config.data.image_dir=DIR
+    python train.py --config=configs/codec.py:mbt2018-mean,narrow --workdir=... ...
+
+The argument is a model of `codec_jax.models.config.MODELS`, then variants. Hardware: one
+GPU or a TPU; the time there has not been measured. `narrow`: half the width, for two CPU
+cores, about 0.3 s for a step; `docs/results.md` records a run with its results.
+"""
+
+import dataclasses
+
+import ml_collections
+
+from codec_jax.models.config import MODELS
+
+
+def get_config(variants: str = "mbt2018-mean") -> ml_collections.ConfigDict:
+    """The settings: of the first word the model, of all others what differs."""
+    model, *others = variants.split(",")
+    if model not in MODELS:
+        raise ValueError(f"no model {model!r}, expected one of {[*MODELS]}")
+    config = ml_collections.ConfigDict()
+    config.task = "codec"
+    config.seed = 0
+    config.steps = 500_000
+    config.log_every = 100
+    config.evaluate_every = 10_000
+    config.checkpoint_every = 1_000
+    config.keep_checkpoints = 3
+    config.compile = "jit"  # over a mesh of all devices; or 'pmap'
+    config.devices = 0  # all
+    config.debug_nans = False
+    config.ema_decay = 0.9995
+
+    config.model = ml_collections.ConfigDict(dataclasses.asdict(MODELS[model]))
+
+    config.objective = ml_collections.ConfigDict()
+    # 'mse' on the scale 0..255, or names of pim_jax.METRICS; several with commas.
+    config.objective.distortion = "mse"
+    config.objective.weights = (1.0,)  # of each, times lambda
+    # What replaces rounding: 'mixed', 'noise', 'straight_through', 'soft_round'.
+    config.objective.quantization = "mixed"
+    config.objective.alpha = (1.0, 16.0)  # of soft rounding, first and last step
+    config.objective.balance = 0.5  # see `objective.lagrangian`
+    config.objective.lambda_warmup_steps = 0
+    config.objective.lambda_start = 1.0  # factor of lambda at the first step
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = "adam"  # or 'muon'
+    config.optimizer.learning_rate = 3e-4
+    config.optimizer.warmup_steps = 1_000
+    config.optimizer.schedule = "cosine"
+    config.optimizer.final_fraction = 0.01
+    config.optimizer.clip_norm = 1.0
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.weight_decay = 0.0
+    # Learning rates of single modules, as factors: {'prior': 10.0}.
+    config.optimizer.factors = ml_collections.ConfigDict()
+
+    config.data = ml_collections.ConfigDict()
+    config.data.image_dir = ""  # folders with commas; subfolders are searched
+    config.data.tfds = ""  # or the name of a tfds data set with images
+    config.data.tfds_dir = ""  # where tfds keeps its data
+    config.data.validation_fraction = 0.05
+    config.data.crop = 256
+    config.data.batch_size = 16  # over all devices of all processes
+    config.data.scale = (1.0, 2.0)  # crop windows, in units of the crop
+    config.data.validation_crops = 16
+    config.data.validation_crop = 256
+
+    for variant in others:
+        if variant not in VARIANTS:
+            raise ValueError(
+                f"configs/codec.py has no variant {variant!r}, only {sorted(VARIANTS)}"
+            )
+        config.update_from_flattened_dict(VARIANTS[variant])
+    return config.lock()
+
+
+VARIANTS = {
+    # Two CPU cores.
+    "narrow": {
+        "steps": 16_000,
+        "log_every": 20,
+        "evaluate_every": 1_000,
+        "checkpoint_every": 500,
+        "ema_decay": 0.998,
+        "model.filters": 64,
+        "model.latents": 96,
+        "model.lambdas": (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483),
+        "optimizer.learning_rate": 1e-3,
+        "optimizer.warmup_steps": 200,
+        "data.batch_size": 8,
+        "data.crop": 128,
+    },
+}
