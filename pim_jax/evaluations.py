@@ -47,10 +47,9 @@ def load_metrics(text: str) -> list[Named]:
     return loaded
 
 
-def bapps(
-    config: ml_collections.ConfigDict, metrics: list[Named], progress: Progress
-) -> list[Table]:
+def bapps(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """BAPPS 2AFC and JND, as `config.parts` says."""
+    metrics = load_metrics(config.metric)
     parts = [part.strip() for part in config.parts.split(",")]
     makers = {
         "2afc": (judgements.two_afc, scoring.two_afc_table),
@@ -76,10 +75,9 @@ def bapps(
     return tables
 
 
-def clic2021(
-    config: ml_collections.ConfigDict, metrics: list[Named], progress: Progress
-) -> list[Table]:
+def clic2021(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """CLIC 2021 perceptual task."""
+    metrics = load_metrics(config.metric)
     for key in ("oracle", "data_dir"):
         if not config[key]:
             raise ValueError(f"config.{key} must be set: CLIC 2021 is not downloaded")
@@ -96,9 +94,10 @@ def clic2021(
 
 
 def behaviour_table(
-    config: ml_collections.ConfigDict, metrics: list[Named], progress: Progress
+    config: ml_collections.ConfigDict, progress: Progress
 ) -> list[Table]:
     """The behaviour tables on held-out frames, with untrained twins if asked for."""
+    metrics = load_metrics(config.metric)
     settings = behaviour.Settings(
         frames=config.frames,
         shifts=tuple(config.shifts),
@@ -161,7 +160,7 @@ def held_out_pairs(
     return frame_pairs.validation_pairs(runs, count, crop=data.crop, seed=seed)
 
 
-Evaluation = Callable[[ml_collections.ConfigDict, list[Named], Progress], list[Table]]
+Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
 EVALUATIONS: dict[str, Evaluation] = {
     "bapps": bapps,

@@ -89,12 +89,12 @@ def config_of(name, **changes):
 
 
 def test_wrong_settings_are_named(tmp_path):
-    config = config_of("eval_bapps.py", data_dir=str(tmp_path))
+    config = config_of("eval_bapps.py", data_dir=str(tmp_path), metric="psnr")
     with pytest.raises(FileNotFoundError, match="official layout"):
-        evaluations.bapps(config, [], print)
+        evaluations.bapps(config, print)
     config.parts = "3afc"
     with pytest.raises(ValueError, match=r"config\.parts must be among"):
-        evaluations.bapps(config, [], print)
+        evaluations.bapps(config, print)
     for text, message in (("ssim,ssim", "names one twice"), (" ,", "found none")):
         with pytest.raises(ValueError, match=message):
             evaluations.load_metrics(text)
@@ -104,13 +104,14 @@ def test_clic_needs_its_files():
     config = config_of("eval_clic2021.py")
     assert isinstance(config, ml_collections.ConfigDict)
     with pytest.raises(ValueError, match=r"config\.oracle must be set"):
-        evaluations.clic2021(config, [], print)
+        evaluations.clic2021(config, print)
 
 
 def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
     config = config_of(
         "eval_behaviour.py",
         **{
+            "metric": f"psnr,{checkpoint}",
             "frames": 2,
             "others": 4,
             "queries": 3,
@@ -122,8 +123,7 @@ def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
             "data.crop": 32,
         },
     )
-    metrics = evaluations.load_metrics(f"psnr,{checkpoint}")
-    tables = evaluations.behaviour_table(config, metrics, print)
+    tables = evaluations.behaviour_table(config, print)
     assert list(tables[2].rows) == ["psnr", "tiny", "tiny untrained"]
     # The checkpoint holds the very weights that seed 0 starts from.
     trained, start = tables[2].rows["tiny"], tables[2].rows["tiny untrained"]
