@@ -137,7 +137,7 @@ def _jpeg(subsampling: str) -> Callable[[Pixels, float], bytes]:
 def _jpeg2000(image: Pixels, quality: float) -> bytes:
     """JPEG 2000 by OpenJPEG: 9/7 wavelet, irreversible colour transform.
 
-    The quality is the rate in bits per pixel, of which the file has a little less.
+    The quality is the rate in bits per pixel that files come close to.
     """
     if quality <= 0:
         raise ValueError("the quality is a rate in bits per pixel, more than 0")

@@ -6,10 +6,11 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from codec_jax import curves, evaluate, measurements
+from codec_jax import complexity, curves, evaluate, measurements
 from codec_jax.classical import CLASSICAL
 from codec_jax.evaluate import Curve
 from codec_jax.measurements import Coder, Measurement
+from codec_jax.models.config import MODELS
 from pim_jax.data import images
 from pim_jax.tables import Score, Table
 
@@ -250,6 +251,16 @@ def _ranges(anchor: Curve, curve: Curve) -> str:
     return f"{low:.2f} to {high:.2f} dB, {cheap:.3f} to {dear:.3f} bpp"
 
 
+def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+    """Parameters and multiply-accumulates of the architectures in `config.models`."""
+    names = measurements.parts(config.models, "models")
+    unknown = [name for name in names if name not in MODELS]
+    if unknown:
+        raise ValueError(f"config.models must be among {[*MODELS]}, found {unknown}")
+    progress("tracing")
+    return [complexity.table({name: MODELS[name] for name in names})]
+
+
 Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
-EVALUATIONS: dict[str, Evaluation] = {"kodak": kodak}
+EVALUATIONS: dict[str, Evaluation] = {"kodak": kodak, "complexity": complexities}

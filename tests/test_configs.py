@@ -27,6 +27,7 @@ VARIANTS = {
     "eval_bapps": [""],
     "eval_behaviour": ["", "demo"],
     "eval_clic2021": [""],
+    "eval_complexity": [""],
     "eval_kodak": [""],
 }
 CASES = [(name, variant) for name, several in VARIANTS.items() for variant in several]
