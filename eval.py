@@ -2,9 +2,12 @@
 
 Usage: python eval.py --config=configs/eval_bapps.py --config.metric=ssim,runs/pim \
            --config.data_dir=dataset
+       python eval.py --config=configs/eval_kodak.py --config.codec=webp,runs/codec \
+           --config.images_dir=kodak
        python eval.py --config=configs/eval_toy.py
 
-`config.metric` is a list with commas of names (`pim-jax metrics`) and checkpoint folders.
+`config.metric` and `config.codec` are lists with commas of names (`pim-jax metrics`) and
+folders.
 Exit status: 0 when done; 1 for an error in the input, named in one line (--traceback
 shows where it came from).
 """
@@ -18,12 +21,12 @@ import rich.console
 from absl import flags
 from ml_collections import config_flags
 
-import codec_jax.toy.evaluation
+import codec_jax.evaluations
 import pim_jax.evaluations
 from pim_jax import tables
 from pim_jax.training import command
 
-EVALUATIONS = pim_jax.evaluations.EVALUATIONS | codec_jax.toy.evaluation.EVALUATIONS
+EVALUATIONS = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file to evaluate by.")
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import ml_collections
 import pytest
 
-from pim_jax import evaluations
+import codec_jax.evaluations
+import codec_jax.toy.task
+import pim_jax.evaluations
 from pim_jax.model import ModelConfig
 from pim_jax.training import optimizer
 
@@ -26,6 +28,10 @@ VARIANTS = {
     "eval_bapps": [""],
     "eval_behaviour": ["", "demo"],
     "eval_clic2021": [""],
+    "eval_complexity": [""],
+    "eval_kodak": [""],
+    "eval_toy": ["", *module("toy").SOURCES],
+    "toy": ["", *module("toy").VARIANTS, "sawbridge,ltc"],
 }
 CASES = [(name, variant) for name, several in VARIANTS.items() for variant in several]
 TRAINING = [case for case in CASES if case[0] == "pim"]
@@ -70,6 +76,13 @@ def test_training_settings_are_accepted(name, variant):
     assert config.checkpoint_every <= config.steps
 
 
+@pytest.mark.parametrize("variant", VARIANTS["toy"])
+def test_settings_of_toys_are_accepted(variant):
+    config = module("toy").get_config(variant)
+    assert codec_jax.toy.task.make(config).evaluations
+    assert config.evaluate_every <= config.steps
+
+
 def test_variants_state_only_differences():
     pim = module("pim")
     for changes in pim.VARIANTS.values():
@@ -86,4 +99,5 @@ def test_the_published_architecture_is_the_default():
 
 @pytest.mark.parametrize("name", [n for n in VARIANTS if n.startswith("eval_")])
 def test_evaluations_exist(name):
-    assert module(name).get_config().evaluation in evaluations.EVALUATIONS
+    known = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS
+    assert module(name).get_config().evaluation in known

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import jax
 import ml_collections
+import PIL.Image
 import pytest
+import skimage.data
 import small_bapps
 
 from pim_jax import evaluations, weights
@@ -63,6 +65,26 @@ def test_bapps_from_the_command_line(tmp_path, checkpoint):
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 3 + 2 * 2
     assert (tmp_path / "out" / "bapps.png").stat().st_size > 1000
+
+
+def test_codecs_from_the_command_line(tmp_path):
+    (tmp_path / "images").mkdir()
+    picture = skimage.data.astronaut()[60:124, 180:276]
+    PIL.Image.fromarray(picture).save(tmp_path / "images" / "a.png")
+    done = run(
+        "--config=configs/eval_kodak.py",
+        "--config.codec=webp",
+        f"--config.images_dir={tmp_path / 'images'}",
+        "--config.metrics=psnr",
+        "--config.qualities=5",
+        f"--config.out={tmp_path / 'out'}",
+    )
+    assert done.returncode == 0, done.stderr
+    for text in ("jpeg 92", "webp 90", "differences to jpeg", "BD-PSNR", "Anchor"):
+        assert text in done.stdout
+    for name in ("kodak.json", "kodak.csv", "points.csv", "rate_distortion.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 500
+    assert not (tmp_path / "out" / "kodak.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -27,15 +27,29 @@ weights
 bound
 task evaluations cli
 pim_jax
-codec_jax.coding
+codec_jax.coding codec_jax.ops codec_jax.evaluate codec_jax.classical
+codec_jax.layers codec_jax.entropy codec_jax.curves codec_jax.measurements
+codec_jax.models
+codec_jax.complexity codec_jax.toy
+codec_jax.evaluations
 codec_jax
 train.py eval.py
 """
-PACKAGES = {"ops", "data", "training", "metrics", "codec_jax.coding"}
+PACKAGES = {
+    *("ops", "data", "training", "metrics"),
+    *("codec_jax.coding", "codec_jax.entropy", "codec_jax.models", "codec_jax.toy"),
+}
 
 # What may be imported inside a function, so that a machine can do without it.
 TENSORFLOW = {"tensorflow", "tensorflow_compression", "tensorflow_compression_ops"}
-OPTIONAL = TENSORFLOW | {"tensorflow_datasets", "pim_jax.data.video"}
+OPTIONAL = TENSORFLOW | {
+    "tensorflow_datasets",
+    "pim_jax.data.video",
+    "imagecodecs",
+    "pillow_heif",
+    # To be imported at the top once it is there.
+    "codec_jax.weights",
+}
 
 
 class Import(NamedTuple):
@@ -140,6 +154,8 @@ def test_no_cycle():
         ("pim_jax.distributions", set()),
         ("pim_jax.objective", {"pim_jax.distributions"}),
         ("pim_jax.ops.pyramids", set()),
+        ("codec_jax.evaluate", set()),
+        ("codec_jax.classical", set()),
     ],
 )
 def test_pure_functions_reach_nothing_else(module, allowed):
@@ -147,7 +163,9 @@ def test_pure_functions_reach_nothing_else(module, allowed):
     assert reachable(module) <= allowed
 
 
-@pytest.mark.parametrize("package", sorted(PACKAGES - {"metrics"}))
+@pytest.mark.parametrize(
+    "package", sorted(PACKAGES - {"metrics", "codec_jax.entropy", "codec_jax.models"})
+)
 def test_packages_that_stand_alone(package):
     """The loop knows no model and no data, the data no model and no loop, and so on."""
     inside = {module for module in MODULES if part(module) == package}

@@ -110,6 +110,3 @@ def _row(scores: list[Score]) -> dict[str, tables.Score]:
         deviation = np.std([score.lagrangian for score in scores], ddof=1)
         row["standard deviation"] = tables.Score(float(deviation))
     return row
-
-
-EVALUATIONS = {"toy": toy}
