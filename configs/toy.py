@@ -33,6 +33,7 @@ def get_config(variants: str = "ntc") -> ml_collections.ConfigDict:
     config.lmbda = 8.0  # loss = rate in bits for a vector + lmbda * distortion
     config.distortion = "sum"  # of squared errors over the dimensions; or their 'mean'
     config.batch_size = 512  # fresh samples for each update
+    config.validation_samples = 100_000
 
     config.model = ml_collections.ConfigDict()
     config.model.coder = "ntc"

@@ -83,7 +83,9 @@ def table(
     ]
     if (config.source, config.lmbda, config.distortion) == _PUBLISHED_AT:
         columns["published"] = ""
-        notes.append("published: R + lambda D of slide 13, DCC 2023; not measured here.")
+        notes.append(
+            "published: R + lambda D of slide 13, DCC 2023; not measured here."
+        )
         for name in rows.keys() & PUBLISHED.keys():
             rows[name]["published"] = tables.Score(PUBLISHED[name])
     if (config.source, config.distortion) == ("sawbridge", "mean"):

@@ -100,5 +100,6 @@ def _draw(axis: Axes, coder: Coder, params: Any, source: Source, side: int) -> N
     found = code_vectors(coder, params, source)
     # Areas as probabilities, but for the rare, which would not be seen.
     areas = np.maximum(4.0, 800 * found.probabilities)
-    axis.scatter(*found.vectors.T, s=areas, color="darkorange", edgecolor="black")
+    across, upward = found.vectors.T
+    axis.scatter(across, upward, s=areas, color="darkorange", edgecolor="black")
     axis.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")

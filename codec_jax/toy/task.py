@@ -29,8 +29,6 @@ from pim_jax.training.task import (
 CODERS = ("ltc", "ntc", "ecvq")
 # Vectors that are coded at a time, and numbers in them, at most.
 _VECTORS, _NUMBERS = 65_536, 2**22
-# Vectors that judge a state during training.
-_HELD_OUT = 2**17
 
 
 class Score(NamedTuple):
@@ -57,7 +55,7 @@ def source_of(config: ml_collections.ConfigDict) -> Source:
 
 
 def price(config: ml_collections.ConfigDict) -> float:
-    """lambda for the sum of squared errors.
+    """The price of an error: lambda for the sum over the dimensions.
 
     Raises: ValueError for a distortion that is neither 'sum' nor 'mean'.
     """
@@ -123,7 +121,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
 
     def held_out(state: TrainState) -> Mapping[str, float]:
         key = jax.random.key(config.seed + 1)
-        return score(config, state.ema_params, key, _HELD_OUT)._asdict()
+        return score(config, state.ema_params, key, config.validation_samples)._asdict()
 
     def cells(state: TrainState) -> np.ndarray:
         return pictures.pixels(

@@ -38,7 +38,7 @@ def test_moments_of_the_banana():
 
 @pytest.mark.parametrize(("name", "entropy"), [("banana", 4.679), ("laplace", 2.4427)])
 def test_entropies(name, entropy):
-    """In bits. That of the banana is the normal distribution's: no step changes a volume."""
+    """In bits. The banana has that of its normal distribution: volumes stay."""
     source = SOURCES[name]
     nats = -source.log_density(source.sample(KEY, 400_000))
     assert float(nats.mean()) / np.log(2) == pytest.approx(entropy, abs=0.01)

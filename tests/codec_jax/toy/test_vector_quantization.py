@@ -73,7 +73,9 @@ def test_the_gradient_vanishes_where_lloyds_algorithm_ends(params):
         counts = np.bincount(index, minlength=12)
         kept = counts > 0
         vectors = np.asarray(params["vectors"]).copy()
-        vectors[kept] = [np.asarray(X)[index == k].mean(axis=0) for k in kept.nonzero()[0]]
+        vectors[kept] = [
+            np.asarray(X)[index == k].mean(axis=0) for k in kept.nonzero()[0]
+        ]
         logits = np.where(kept, np.log(np.maximum(counts, 1) / len(X)), -30.0)
         params = {
             "vectors": jnp.asarray(vectors, jnp.float32),
