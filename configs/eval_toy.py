@@ -29,5 +29,5 @@ def get_config(source: str = "") -> ml_collections.ConfigDict:
     config.samples = 200_000 if source in toy.FUNCTIONS else 10_000_000
     config.coders = ml_collections.ConfigDict()
     for coder in toy.CODERS:
-        config.coders[coder] = toy.get_config(f"{source},{coder}")
+        config.coders[coder] = toy.get_config(f"{coder},{source}")
     return config.lock()

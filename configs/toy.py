@@ -78,8 +78,10 @@ FUNCTIONS = {
         "source": name,
         "lmbda": 60.0,
         "distortion": "mean",
+        "batch_size": 128,
         "model.latents": 10,
         "model.codewords": 50,
+        "optimizer.learning_rate": 1e-2,
     }
     for name in ("sawbridge", "ramp", "sinusoid")
 }
