@@ -50,7 +50,9 @@ class Factorized(nn.Module):
             )
             bias = self.param(
                 f"bias_{k}",
-                lambda key, shape: jax.random.uniform(key, shape, minval=-0.5, maxval=0.5),
+                lambda key, shape: jax.random.uniform(
+                    key, shape, minval=-0.5, maxval=0.5
+                ),
                 (self.channels, outputs),
             )
             h = jnp.einsum("...ci,coi->...co", h, jax.nn.softplus(matrix)) + bias
@@ -116,7 +118,9 @@ def _reach(params: Any, prior: Factorized, tail_mass: float) -> int:
     while reach <= _WIDEST:
         ends = jnp.asarray([[-reach], [reach]]) * jnp.ones(prior.channels)
         logits = prior.apply({"params": params}, ends, method=Factorized.logits)
-        below, above = np.asarray(jax.nn.log_sigmoid(jnp.stack([logits[0], -logits[1]])))
+        below, above = np.asarray(
+            jax.nn.log_sigmoid(jnp.stack([logits[0], -logits[1]]))
+        )
         if max(below.max(), above.max()) < np.log(tail_mass / 2):
             return reach
         reach *= 2

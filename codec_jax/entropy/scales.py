@@ -30,9 +30,7 @@ def index_of(scale: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return (jnp.log(scale) - np.float32(np.log(SMALLEST))) / np.float32(_LOG_STEP)
 
 
-def log2_mass(
-    v: Float[Array, "*s"], index: Float[Array, "*s"]
-) -> Float[Array, "*s"]:
+def log2_mass(v: Float[Array, "*s"], index: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log2 P(v - 1/2 < X < v + 1/2) for X ~ N(0, scale^2).
 
     Args:
@@ -56,7 +54,8 @@ def make_tables(
         reach = int(np.ceil(-scipy.special.ndtri(tail_mass / 2) * scale - 0.5))
         v = -np.abs(np.arange(-reach, reach + 1, dtype=np.float64))
         pmfs.append(
-            scipy.special.ndtr((v + 0.5) / scale) - scipy.special.ndtr((v - 0.5) / scale)
+            scipy.special.ndtr((v + 0.5) / scale)
+            - scipy.special.ndtr((v - 0.5) / scale)
         )
         offsets.append(-reach)
     return tables.from_pmfs(pmfs, offsets, precision)

@@ -58,7 +58,9 @@ class CodecConfig:
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"model.{name} is {value}, expected >= 1")
-        rising = all(a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False))
+        rising = all(
+            a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False)
+        )
         if not self.lambdas or self.lambdas[0] <= 0 or not rising:
             raise ValueError(
                 f"model.lambdas is {self.lambdas}, expected positive and ascending"

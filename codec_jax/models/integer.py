@@ -82,7 +82,6 @@ class IntegerConv(nn.Module):
     gain: float
     offset: float
 
-    @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h' w' o"]:
         kernel, bias = self.weights(x.shape[-1])
         step = 2.0 ** -jax.lax.stop_gradient(_shift(kernel, bias, self.largest))
@@ -90,6 +89,7 @@ class IntegerConv(nn.Module):
         bias = ops.round_straight_through(bias / step) * step
         return layers.convolve_transposed(x, kernel, self.stride) + bias
 
+    @nn.compact
     def weights(self, inputs: int) -> tuple[Array, Array]:
         """Kernel and bias before they are rounded."""
         taps = self.size**2 * inputs / self.stride**2

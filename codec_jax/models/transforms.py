@@ -27,7 +27,9 @@ class Analysis(nn.Module):
     config: CodecConfig
 
     @nn.compact
-    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n h/16 w/16 m"]:
+    def __call__(
+        self, images: Float[Array, "n h w 3"]
+    ) -> Float[Array, "n h/16 w/16 m"]:
         x, stages = images - self.config.offset, STAGES[self.config.transforms]
         for number, (size, stride) in enumerate(stages):
             last = number == len(stages) - 1
