@@ -26,6 +26,8 @@ class CodecConfig:
         the scales. 'scale': the scale itself, as in CompressAI; rounded up to code.
       hyper_activation: between the layers of the hyperprior's float networks.
       factorized_filters: hidden widths of the factorized prior.
+      offsets: whether a learned number for each channel is added to the integers that
+        the factorized prior codes, before anything reads them, as CompressAI's medians.
       lambdas: the Lagrangian weights of the rates, in units of squared error on the scale
         0..255, ascending. One: a codec for one rate. Several: the latents are multiplied
         by gains that are learned for each, and interpolated in between.
@@ -39,6 +41,7 @@ class CodecConfig:
     hyper: Literal["integer", "index", "scale"] = "integer"
     hyper_activation: Literal["relu", "leaky_relu"] = "relu"
     factorized_filters: tuple[int, ...] = (3, 3)
+    offsets: bool = False
     lambdas: tuple[float, ...] = LAMBDAS
 
     def __post_init__(self) -> None:
@@ -57,6 +60,8 @@ class CodecConfig:
         for name in ("filters", "latents"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} is {getattr(self, name)}, expected >= 1")
+        if self.offsets and self.hyper == "integer" and self.prior != "factorized":
+            raise ValueError("model.offsets: an integer hyper-synthesis reads integers")
         rising = all(a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False))
         if not self.lambdas or self.lambdas[0] <= 0 or not rising:
             raise ValueError(
