@@ -95,8 +95,7 @@ def _phase(place: int, size: int, stride: int) -> tuple[int, tuple[int, int]]:
 
 
 class Conv(nn.Module):
-    """A convolution, `stride` up or down, with the kernels' standard deviation chosen so
-    that the output has the variance of the input.
+    """A convolution, `stride` up or down; at first outputs vary as much as inputs.
 
     Attributes:
       features: outputs.
@@ -116,6 +115,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h' w' o"]:
+        """The output, with its own height and width."""
         taps = self.size**2 * x.shape[-1] / (self.stride**2 if self.up else 1)
         kernel = self.param(
             "kernel",
@@ -126,7 +126,7 @@ class Conv(nn.Module):
         y = apply(x, kernel.astype(x.dtype), self.stride)
         if self.bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            y = y + bias.astype(y.dtype)
+            y = y + ops.aligned(bias.astype(y.dtype), y)
         return y
 
 
@@ -159,6 +159,7 @@ class Gdn(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """The normalised samples."""
         c = x.shape[-1]
         beta = non_negative(
             self.param("beta", lambda _: jnp.asarray(stored(np.ones(c)), jnp.float32)),
@@ -171,7 +172,8 @@ class Gdn(nn.Module):
             0.0,
         )
         strength = jnp.abs(x) if self.simplified else x * x
-        pool = strength @ gamma.astype(x.dtype) + beta.astype(x.dtype)
+        pool = strength @ gamma.astype(x.dtype)
+        pool = pool + ops.aligned(beta.astype(x.dtype), x)
         if self.simplified:
             return x * pool if self.inverse else x / pool
         return x * jnp.sqrt(pool) if self.inverse else x * lax.rsqrt(pool)

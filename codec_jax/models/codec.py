@@ -117,7 +117,7 @@ class Codec(nn.Module):
     def _with_offset(self, integers: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         if not self.config.offsets:
             return integers
-        return integers + self.offset.astype(integers.dtype)
+        return integers + ops.aligned(self.offset.astype(integers.dtype), integers)
 
     def log_prior(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """log2 P of hyper latents, or of latents where there are no others."""
