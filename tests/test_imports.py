@@ -34,7 +34,15 @@ codec_jax.convert
 codec_jax
 train.py eval.py
 """
-PACKAGES = {"ops", "data", "training", "metrics", "codec_jax.coding", "codec_jax.entropy", "codec_jax.models"}
+PACKAGES = {
+    "ops",
+    "data",
+    "training",
+    "metrics",
+    "codec_jax.coding",
+    "codec_jax.entropy",
+    "codec_jax.models",
+}
 # Of these, packages that are built on others.
 DEPENDENT = {"metrics", "codec_jax.entropy", "codec_jax.models"}
 
