@@ -226,7 +226,7 @@ def parameters(
 
 def _sums(x: Int[Array, "n h w i"], layer: Layer, stride: int) -> Int[Array, "n h w o"]:
     """kernel * x + bias as int32, by matrix products in float32 that are exact."""
-    found = layers.convolve_transposed(
+    found = layers.by_phases(
         x.astype(jnp.float32),
         jnp.asarray(layer.kernel, jnp.float32),
         stride,
