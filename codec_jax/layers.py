@@ -84,8 +84,7 @@ def _correlate(
 
 
 def _correlate_by_taps(large: Array, small: Array, size: int, stride: int) -> Array:
-    half, (n, h, w, o) = size // 2, small.shape
-    i = large.shape[-1]
+    half, (h, w) = size // 2, small.shape[1:3]
     # As far as the last tap of the last output.
     bottom, right = (
         max(0, (length - 1) * stride + size - half - full)
@@ -98,7 +97,7 @@ def _correlate_by_taps(large: Array, small: Array, size: int, stride: int) -> Ar
         return padded[:, a:last_a:stride, b:last_b:stride]
 
     taps = [[samples(a, b) for b in range(size)] for a in range(size)]
-    if i <= _FEW:
+    if large.shape[-1] <= _FEW:
         patches = jnp.stack([jnp.stack(row, 3) for row in taps], 3)
         return jnp.einsum("nhwabi,nhwo->abio", patches, small)
     return jnp.stack(
