@@ -40,6 +40,14 @@ def _lower_bound_backward(inside: Array, gradient: Array) -> tuple[Array, None]:
 _lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
 
 
+def aligned(x: Float[Array, "*t"], like: Float[Array, "*s"]) -> Float[Array, "*u"]:
+    """`x` with axes of length one in front, as many axes as `like`: one for each channel.
+
+    Nothing here relies on ranks that promote themselves, which hide mistakes.
+    """
+    return jnp.reshape(x, (1,) * (like.ndim - x.ndim) + x.shape)
+
+
 def upper_bound(x: Float[Array, "*s"], bound: float) -> Float[Array, "*s"]:
     """min(x, bound); above the bound a gradient passes if descent would lower x."""
     return -lower_bound(-x, -bound)

@@ -68,8 +68,6 @@ class TrainedCodec:
       layers: the integer hyper-synthesis; empty if the architecture has none.
       tables: of the factorized prior, one for each channel.
       scale_tables: one for each of the 64 scales; None without a hyperprior.
-      medians: hyper latents, or latents without a hyperprior, are rounded at a distance
-        of integers from these, (c,).
     """
 
     name: str
@@ -78,12 +76,18 @@ class TrainedCodec:
     layers: tuple[integer.Layer, ...]
     tables: Tables
     scale_tables: Tables | None
-    medians: Float[np.ndarray, " c"]
 
     @property
     def rates(self) -> tuple[float, ...]:
         """Values of `rate` that the codec was trained for, low to high."""
         return tuple(float(i) for i in range(len(self.config.lambdas)))
+
+    @functools.cached_property
+    def offset(self) -> Float[np.ndarray, " c"]:
+        """What the integers of the factorized prior are rounded around, (c,)."""
+        if not self.config.offsets:
+            return np.zeros(len(self.tables.offset), np.float32)
+        return np.asarray(self.params["offset"])
 
     @functools.cached_property
     def fingerprint(self) -> bytes:
@@ -98,7 +102,7 @@ class TrainedCodec:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name, weights in 16 bits: what a file of weights holds."""
-        found = {"medians": np.asarray(self.medians, np.float32)}
+        found: dict[str, np.ndarray] = {}
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
             name = "/".join(["params", *(str(entry.key) for entry in path)])
             found[name] = np.asarray(leaf, np.float16)
@@ -255,14 +259,13 @@ class TrainedCodec:
             jnp.float32(middle if rate is None else rate), len(images)
         )
         y = apply(images, rates, method=Codec.analysis)
-        medians = jnp.asarray(self.medians)
         if self.scale_tables is None:
-            y_hat = jnp.round(y - medians) + medians
+            y_hat = jnp.round(y - self.offset)
             log2 = apply(y_hat, method=Codec.log_prior)
             bits = -jnp.sum(log2, (1, 2, 3))
         else:
             z = apply(y, method=Codec.hyper_analysis)
-            z_hat = jnp.round(z - medians) + medians
+            z_hat = jnp.round(z - self.offset)
             index, mean = (
                 cropped(x, y) for x in self._run(_hyper_synthesis, self.layers, z_hat)
             )
@@ -278,9 +281,8 @@ class TrainedCodec:
         """What is coded of the features of an image at a rate."""
         y = np.asarray(self._run(_scaled, features[None], jnp.full(1, rate))[0])
         if self.scale_tables is None:
-            means = np.broadcast_to(self.medians, y.shape)
-            rows = np.broadcast_to(np.arange(y.shape[2], dtype=np.int32), y.shape)
-            return Latents(_rounded(y - means), rows, means, None)
+            symbols = _rounded(y - self.offset)
+            return Latents(symbols, _channels(y.shape), np.zeros_like(y), None)
         (z,) = tiling.tiled(
             lambda part: (np.asarray(self._run(_hyper_analysis, part[None])[0]),),
             y,
@@ -288,7 +290,7 @@ class TrainedCodec:
             window=_HYPER_WINDOW,
             margin=_MARGIN,
         )
-        hyper = _rounded(z - self.medians)
+        hyper = _rounded(z - self.offset)
         rows, means = self._distributions(hyper, y.shape[:2])
         return Latents(_rounded(y - means), rows, means, hyper)
 
@@ -296,8 +298,8 @@ class TrainedCodec:
         self, hyper: Int32[np.ndarray, "h w c"], size: tuple[int, ...]
     ) -> tuple[Int32[np.ndarray, "h w m"], Float[np.ndarray, "h w m"]]:
         def transform(part: np.ndarray) -> tuple[np.ndarray, ...]:
-            z = (part + self.medians).astype(np.float32)
-            rows, means = self._run(_hyper_synthesis, self.layers, z[None])
+            z = part[None].astype(np.float32)
+            rows, means = self._run(_hyper_synthesis, self.layers, z)
             return np.asarray(rows[0]), np.asarray(means[0])
 
         rows, means = tiling.tiled(
@@ -313,11 +315,10 @@ class TrainedCodec:
     def _strings(self, latents: Latents) -> tuple[bytes, ...]:
         if latents.hyper is None or self.scale_tables is None:
             return (range_coder.encode(latents.symbols, latents.rows, self.tables),)
-        channels = np.broadcast_to(
-            np.arange(latents.hyper.shape[2], dtype=np.int32), latents.hyper.shape
-        )
         return (
-            range_coder.encode(latents.hyper, channels, self.tables),
+            range_coder.encode(
+                latents.hyper, _channels(latents.hyper.shape), self.tables
+            ),
             range_coder.encode(latents.symbols, latents.rows, self.scale_tables),
         )
 
@@ -325,12 +326,11 @@ class TrainedCodec:
         h, w = (-(-side // STRIDE) for side in size)
         if self.scale_tables is None:
             shape = (h, w, self.config.latents)
-            rows = np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape)
+            rows = _channels(shape)
             symbols = range_coder.decode(strings[0], rows, self.tables)
-            return Latents(symbols, rows, np.broadcast_to(self.medians, shape), None)
-        shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), len(self.medians))
-        channels = np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape)
-        hyper = range_coder.decode(strings[0], channels, self.tables)
+            return Latents(symbols, rows, np.zeros(shape, np.float32), None)
+        shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), len(self.offset))
+        hyper = range_coder.decode(strings[0], _channels(shape), self.tables)
         rows, means = self._distributions(hyper, (h, w))
         symbols = range_coder.decode(strings[1], rows, self.scale_tables)
         return Latents(symbols, rows, means, hyper)
@@ -426,15 +426,20 @@ def _hyper_synthesis(
     if layers:
         return integer.parameters(z.astype(jnp.int32), list(layers), config.latents)
     index, mean = _apply(config, params, z, method=Codec.hyper_synthesis)
-    # CompressAI takes the next larger of the 64 scales.
-    near = jnp.ceil if config.hyper == "scale" else jnp.round
-    return near(index).astype(jnp.int32), mean
+    if config.hyper == "scale":
+        return scales.rounded_up(index), mean
+    return jnp.round(index).astype(jnp.int32), mean
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _synthesis(config: CodecConfig, params: Any, y: Array, rate: Array) -> Array:
     images = _apply(config, params, y, rate, method=Codec.synthesis)
     return jnp.round(255 * jnp.clip(images, 0, 1)).astype(jnp.uint8)
+
+
+def _channels(shape: tuple[int, ...]) -> Int32[np.ndarray, "h w c"]:
+    """The number of the channel of each element: the rows of a factorized prior."""
+    return np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape)
 
 
 def _rounded(x: Float[np.ndarray, "*s"]) -> Int32[np.ndarray, "*s"]:

@@ -146,7 +146,7 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
             layers.setdefault(int(rest[0]), {})[rest[1]] = array
         elif first in parts:
             parts[first][rest[0]] = array
-        elif name != "medians":
+        else:
             raise ValueError(f"unknown array {name!r}")
     frozen = tuple(integer.Layer(**layers[i]) for i in range(len(layers)))
     if frozen:
@@ -158,7 +158,6 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
         layers=frozen,
         tables=Tables(**parts["tables"]),
         scale_tables=Tables(**parts["scales"]) if parts["scales"] else None,
-        medians=arrays["medians"],
     )
 
 
@@ -185,7 +184,6 @@ def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
         layers=layers,
         tables=factorized.make_tables(params["prior"], prior),
         scale_tables=None if config.prior == "factorized" else scales.make_tables(),
-        medians=np.zeros(channels, np.float32),
     )
     # What is in memory is what a file gives: weights of 16 bits.
     arrays = frozen.arrays()

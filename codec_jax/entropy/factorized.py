@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from codec_jax import ops
 from codec_jax.coding import tables
 from codec_jax.entropy import densities
 
@@ -55,12 +56,13 @@ class Factorized(nn.Module):
                 ),
                 (self.channels, outputs),
             )
-            h = jnp.einsum("...ci,coi->...co", h, jax.nn.softplus(matrix)) + bias
+            h = jnp.einsum("...ci,coi->...co", h, jax.nn.softplus(matrix))
+            h = h + ops.aligned(bias, h)
             if k < len(self.filters):
                 factor = self.param(
                     f"factor_{k}", nn.initializers.zeros, (self.channels, outputs)
                 )
-                h = h + jnp.tanh(factor) * jnp.tanh(h)
+                h = h + ops.aligned(jnp.tanh(factor), h) * jnp.tanh(h)
         return h[..., 0]
 
     def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
@@ -116,7 +118,7 @@ def _reach(params: Any, prior: Factorized, tail_mass: float) -> int:
     """Half the width of a range of integers that holds all channels' tables."""
     reach = 16
     while reach <= _WIDEST:
-        ends = jnp.asarray([[-reach], [reach]]) * jnp.ones(prior.channels)
+        ends = jnp.asarray([[-reach], [reach]]) * jnp.ones((1, prior.channels))
         logits = prior.apply({"params": params}, ends, method=Factorized.logits)
         below, above = np.asarray(
             jax.nn.log_sigmoid(jnp.stack([logits[0], -logits[1]]))

@@ -30,7 +30,7 @@ class Analysis(nn.Module):
     def __call__(
         self, images: Float[Array, "n h w 3"]
     ) -> Float[Array, "n h/16 w/16 m"]:
-        x, stages = images - self.config.offset, STAGES[self.config.transforms]
+        x, stages = images - self.config.centre, STAGES[self.config.transforms]
         for number, (size, stride) in enumerate(stages):
             last = number == len(stages) - 1
             features = self.config.latents if last else self.config.filters
@@ -57,7 +57,7 @@ class Synthesis(nn.Module):
             if not last:
                 simplified = self.config.normalization == "simplified"
                 x = Gdn(inverse=True, simplified=simplified, name=f"igdn_{number}")(x)
-        return x + self.config.offset
+        return x + self.config.centre
 
 
 class HyperAnalysis(nn.Module):
