@@ -12,6 +12,7 @@ from codec_jax.evaluate import Curve
 from codec_jax.measurements import Coder, Measurement
 from codec_jax.models.config import MODELS
 from pim_jax.data import images
+from pim_jax.evaluations import names_in
 from pim_jax.tables import Score, Table
 
 Progress = Callable[[str], None]
@@ -74,7 +75,7 @@ def kodak(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     scores = measurements.scores_named(config.metrics)
     published = curves.read_published(config.curves_dir) if config.curves_dir else []
     paths = images.list_images(config.images_dir)[: config.limit or None]
-    names = measurements.parts(config.codec, "codec")
+    names = names_in(config.codec, "codec")
     if config.anchor and config.anchor not in names:
         names = [config.anchor, *names]
     points: list[Measurement] = []
@@ -253,7 +254,7 @@ def _ranges(anchor: Curve, curve: Curve) -> str:
 
 def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """Parameters and multiply-accumulates of the architectures in `config.models`."""
-    names = measurements.parts(config.models, "models")
+    names = names_in(config.models, "models")
     unknown = [name for name in names if name not in MODELS]
     if unknown:
         raise ValueError(f"config.models must be among {[*MODELS]}, found {unknown}")
