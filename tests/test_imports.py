@@ -27,7 +27,7 @@ weights
 bound
 task evaluations cli
 pim_jax
-codec_jax.coding
+codec_jax.coding codec_jax.image_files
 codec_jax
 train.py eval.py
 """
