@@ -34,7 +34,6 @@ _RATE_STEPS = 256
 _WINDOW, _HYPER_WINDOW, _MARGIN = 64, 128, 2
 # What a file may ask for: 2^27 pixels take about a minute and a gigabyte.
 LARGEST_IMAGE = 2**27
-_ROUNDS = 12  # of bisection for a rate
 # Beyond this a latent is clipped; nothing near it comes from an image.
 _LARGEST_SYMBOL = 2**28
 
@@ -94,18 +93,18 @@ class TrainedCodec:
         return digest.digest()[:4]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name, weights in 16 bits: what a file of weights holds."""
+        """All arrays by name; weights in 16 bits where these hold them exactly."""
         found: dict[str, np.ndarray] = {}
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
             name = "/".join(["params", *(str(entry.key) for entry in path)])
-            found[name] = np.asarray(leaf, np.float16)
+            found[name] = _shortest(np.asarray(leaf, np.float32))
         for number, layer in enumerate(self.layers):
             for field, array in layer._asdict().items():
                 found[f"layers/{number}/{field}"] = array
         for prefix, tables in (("tables", self.tables), ("scales", self.scale_tables)):
             if tables is not None:
-                for field in dataclasses.fields(tables):
-                    found[f"{prefix}/{field.name}"] = getattr(tables, field.name)
+                for field, array in dataclasses.asdict(tables).items():
+                    found[f"{prefix}/{field}"] = array
         return found
 
     def compress(
@@ -145,7 +144,8 @@ class TrainedCodec:
             packet = Packet(
                 self.name,
                 self.fingerprint,
-                *image.shape[:2],
+                image.shape[0],
+                image.shape[1],
                 step,
                 self._strings(latents),
                 extras or {},
@@ -428,6 +428,11 @@ def _hyper_synthesis(
 def _synthesis(config: CodecConfig, params: Any, y: Array, rate: Array) -> Array:
     images = _apply(config, params, y, rate, method=Codec.synthesis)
     return jnp.round(255 * jnp.clip(images, 0, 1)).astype(jnp.uint8)
+
+
+def _shortest(weights: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
+    half = weights.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), weights) else weights
 
 
 def _channels(shape: tuple[int, ...]) -> Int32[np.ndarray, "h w c"]:

@@ -18,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -77,7 +78,7 @@ def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> Non
     """Writes weights and tables, whole or not at all.
 
     Args:
-      codec: what to write; its weights are rounded to 16 bits.
+      codec: what to write.
       path: a file `.npz`; replaced if it exists.
       about: anything that JSON can hold, kept beside the weights.
     """
@@ -164,12 +165,16 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
 def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
     """Trained parameters with the integers that go with them: once, after training.
 
+    Weights are rounded to 16 bits; the integers are made from the rounded ones.
+
     Args:
       params: of `models.codec.Codec`.
       config: their architecture.
       name: 1 to 32 characters of a-z, 0-9, '.' and '-', which every file carries.
     """
-    params = dict(params)
+    params = jax.tree.map(
+        lambda x: jnp.asarray(np.asarray(x, np.float16), jnp.float32), dict(params)
+    )
     layers: tuple[integer.Layer, ...] = ()
     if config.prior != "factorized" and config.hyper == "integer":
         means = config.prior == "mean_scale"
@@ -177,7 +182,7 @@ def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
         layers = tuple(integer.freeze(params.pop("hyper_synthesis_transform"), model))
     channels = config.latents if config.prior == "factorized" else config.filters
     prior = Factorized(channels, config.factorized_filters)
-    frozen = TrainedCodec(
+    return TrainedCodec(
         name=name,
         config=config,
         params=params,
@@ -185,9 +190,6 @@ def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
         tables=factorized.make_tables(params["prior"], prior),
         scale_tables=None if config.prior == "factorized" else scales.make_tables(),
     )
-    # What is in memory is what a file gives: weights of 16 bits.
-    arrays = frozen.arrays()
-    return _assembled({"name": name, "config": dataclasses.asdict(config)}, arrays)
 
 
 def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, Any]]:

@@ -88,9 +88,11 @@ class CodecConfig:
         if unknown:
             raise ValueError(f"model has no {unknown}, only {sorted(known)}")
         lists = ("factorized_filters", "lambdas")
-        return cls(
-            **{k: tuple(v) if k in lists else v for k, v in dict(values).items()}
-        )
+        chosen: dict[str, Any] = {
+            key: tuple(value) if key in lists else value
+            for key, value in dict(values).items()
+        }
+        return cls(**chosen)
 
 
 MODELS = {

@@ -227,7 +227,7 @@ def parameters(
 
 
 def _sums(x: Int[Array, "n h w i"], layer: Layer, stride: int) -> Int[Array, "n h w o"]:
-    """kernel * x + bias as int32, by matrix products in float32 that are exact."""
+    """In int32: kernel * x + bias, by matrix products in float32 that are exact."""
     found = layers.by_phases(
         x.astype(jnp.float32),
         jnp.asarray(layer.kernel, jnp.float32),
@@ -242,8 +242,10 @@ def _exact_convolution(
     kernel: Float[Array, "a b i o"],
     padding: tuple[tuple[int, int], tuple[int, int]],
 ) -> Float[Array, "n h w o"]:
-    """A matrix product for each tap: no algorithm that transforms its inputs, as
-    libraries choose for convolutions, and float32 throughout (`highest`)."""
+    """A matrix product for each tap, in float32 throughout (`highest`).
+
+    Libraries choose algorithms for convolutions that transform their inputs, and round.
+    """
     (top, bottom), (left, right) = padding
     n, h, w, _ = x.shape
     x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
@@ -260,6 +262,6 @@ def _exact_convolution(
 
 
 def _divided(sums: Int[Array, "n h w o"], layer: Layer) -> Int[Array, "n h w o"]:
-    """sums / 2^shift, rounded, halves up."""
+    """Of sums / 2^shift, rounded, halves up."""
     shift = ops.aligned(layer.shift, sums)
     return (sums + ((1 << shift) >> 1)) >> shift
