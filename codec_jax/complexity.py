@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend import core
 
 from codec_jax.models.codec import Codec
-from codec_jax.models.config import CodecConfig
+from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
 from pim_jax.tables import Score, Table
 
 
@@ -150,7 +150,7 @@ def of_codec(config: CodecConfig) -> Complexity:
     The encoder's include the hyper-synthesis, which it needs as well. Measured on a
     square image of the size that the architecture pads to.
     """
-    model, side = Codec(config), 2 * config.stride
+    model, side = Codec(config), 2 * STRIDE * HYPER_STRIDE
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     rate = jax.ShapeDtypeStruct((1,), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image, rate)

@@ -1,7 +1,7 @@
 """Batches of image crops, from folders of images or from a data set of tfds.
 
-    images = read_folder("photographs", validation_fraction=0.05)["train"]
-    for batch in batches(images, crop=256, batch_size=8, seed=0):  # {'image': ...}
+images = read_folder("photographs", validation_fraction=0.05)["train"]
+for batch in batches(images, crop=256, batch_size=8, seed=0):  # {'image': ...}
 """
 
 import concurrent.futures
@@ -84,9 +84,7 @@ class TfdsImages(Sequence):  # type: ignore[type-arg]
         import tensorflow_datasets as tfds
 
         try:
-            builder = tfds.builder(
-                name, data_dir=data_dir, file_format="array_record"
-            )
+            builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
             builder.download_and_prepare(file_format="array_record")
             self._source = builder.as_data_source(split=split)
         except tfds.core.DatasetNotFoundError as error:

@@ -71,7 +71,8 @@ def rate_points(bpp: ArrayLike, quality: ArrayLike) -> Curve:
 
     Args:
       bpp: (settings, images).
-      quality: (settings, images), in dB.
+      quality: (settings, images): PSNR in dB, or MS-SSIM, which published curves bring
+        to dB after averaging.
 
     Raises:
       ValueError: shapes that differ or have not two axes.

@@ -6,13 +6,14 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from codec_jax import complexity, curves, evaluate, measurements
+from codec_jax import complexity, curves, evaluate, measurements, weights
 from codec_jax.classical import CLASSICAL
 from codec_jax.evaluate import Curve
 from codec_jax.measurements import Coder, Measurement
 from codec_jax.models.config import MODELS
 from codec_jax.toy.evaluation import toy
 from pim_jax.data import images
+from pim_jax.evaluations import names_in
 from pim_jax.tables import Score, Table
 
 Progress = Callable[[str], None]
@@ -48,10 +49,8 @@ def codecs_named(names: Sequence[str]) -> list[Coder]:
 
 
 def _learned(name: str) -> Coder:
-    from codec_jax.weights import load
-
     try:
-        codec = load(name)
+        codec = weights.load(name)
     except (ValueError, FileNotFoundError) as error:
         raise type(error)(
             f"{error}; classical codecs: {', '.join(CLASSICAL)}"
@@ -75,7 +74,7 @@ def kodak(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     scores = measurements.scores_named(config.metrics)
     published = curves.read_published(config.curves_dir) if config.curves_dir else []
     paths = images.list_images(config.images_dir)[: config.limit or None]
-    names = measurements.parts(config.codec, "codec")
+    names = names_in(config.codec, "codec")
     if config.anchor and config.anchor not in names:
         names = [config.anchor, *names]
     points: list[Measurement] = []
@@ -254,7 +253,7 @@ def _ranges(anchor: Curve, curve: Curve) -> str:
 
 def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """Parameters and multiply-accumulates of the architectures in `config.models`."""
-    names = measurements.parts(config.models, "models")
+    names = names_in(config.models, "models")
     unknown = [name for name in names if name not in MODELS]
     if unknown:
         raise ValueError(f"config.models must be among {[*MODELS]}, found {unknown}")

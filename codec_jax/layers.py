@@ -6,6 +6,7 @@ tensorflow-compression's `same_zeros` and of CompressAI: the kernel's middle lie
 a sample.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,18 +20,98 @@ from jaxtyping import Array, Float
 from codec_jax import ops
 
 _LAYOUT: Any = ("NHWC", "HWIO", "NHWC")
+# Up to so many channels, matrix products of all taps together are faster.
+_FEW = 8
+# Measured with 0.5.3 and with 0.10.2, whose own form is the faster one.
+_OLD_XLA = jax.__version_info__ < (0, 6)
 _PEDESTAL = 2.0**-36
 _SMALLEST_BETA = 1e-6
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
 ) -> Float[Array, "n h/s w/s o"]:
     """Cross-correlation at every `stride`-th sample; sizes are divided rounding up."""
+    return _strided(x, kernel, stride)
+
+
+def _strided(x: Array, kernel: Array, stride: int) -> Array:
     half = kernel.shape[0] // 2
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), ((half, half),) * 2, dimension_numbers=_LAYOUT
     )
+
+
+def _convolve_forward(x: Array, kernel: Array, stride: int) -> Any:
+    return _strided(x, kernel, stride), (x, kernel)
+
+
+def _convolve_backward(stride: int, saved: Any, gradient: Array) -> tuple[Array, Array]:
+    """Each the other's transpose; XLA's own gradients multiply zeros."""
+    x, kernel = saved
+    spread = convolve_transposed(gradient, _transpose(kernel), stride)
+    return spread[:, : x.shape[1], : x.shape[2]], _correlate(
+        x, gradient, kernel.shape[0], stride
+    )
+
+
+convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _transpose(kernel: Float[Array, "k k i o"]) -> Float[Array, "k k o i"]:
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+def _correlate(
+    large: Float[Array, "n h w i"],
+    small: Float[Array, "n h/s w/s o"],
+    size: int,
+    stride: int,
+) -> Float[Array, "k k i o"]:
+    """The gradient of `convolve` with respect to its kernel, of this size.
+
+    On CPUs, up to JAX 0.5, a matrix product for each tap takes half of XLA's time.
+    """
+    if not _OLD_XLA:
+        return _correlate_by_xla(large, small, size, stride)
+    return lax.platform_dependent(
+        large,
+        small,
+        cpu=functools.partial(_correlate_by_taps, size=size, stride=stride),
+        default=functools.partial(_correlate_by_xla, size=size, stride=stride),
+    )
+
+
+def _correlate_by_taps(large: Array, small: Array, size: int, stride: int) -> Array:
+    half, (h, w) = size // 2, small.shape[1:3]
+    # As far as the last tap of the last output.
+    bottom, right = (
+        max(0, (length - 1) * stride + size - half - full)
+        for length, full in ((h, large.shape[1]), (w, large.shape[2]))
+    )
+    padded = jnp.pad(large, ((0, 0), (half, bottom), (half, right), (0, 0)))
+
+    def samples(a: int, b: int) -> Array:
+        last_a, last_b = a + (h - 1) * stride + 1, b + (w - 1) * stride + 1
+        return padded[:, a:last_a:stride, b:last_b:stride]
+
+    taps = [[samples(a, b) for b in range(size)] for a in range(size)]
+    if large.shape[-1] <= _FEW:
+        patches = jnp.stack([jnp.stack(row, 3) for row in taps], 3)
+        return jnp.einsum("nhwabi,nhwo->abio", patches, small)
+    return jnp.stack(
+        [
+            jnp.stack([jnp.einsum("nhwi,nhwo->io", x, small) for x in row])
+            for row in taps
+        ]
+    )
+
+
+def _correlate_by_xla(large: Array, small: Array, size: int, stride: int) -> Array:
+    kernel = jnp.zeros((size, size, large.shape[-1], small.shape[-1]), large.dtype)
+    _, pull_back = jax.vjp(lambda k: _strided(large, k, stride), kernel)
+    return pull_back(small)[0]
 
 
 def _unstrided(
@@ -43,40 +124,97 @@ def _unstrided(
     )
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve_transposed(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+) -> Float[Array, "n h*s w*s o"]:
+    """Spreads each sample over an output `stride` times as large.
+
+    The output's sample s j + t - k // 2 receives x[j] kernel[t'], t' = k - 1 - t: the
+    kernel of a convolution over x with s - 1 zeros after each sample. Zeros are not
+    multiplied: see `by_phases`, and `by_products` for few outputs, as those of an image.
+    `python -m tests.benchmarks.transposed` compares them with XLA's own form.
+
+    Args:
+      x: samples.
+      kernel: k odd, and not below s.
+      stride: s.
+
+    Raises: ValueError for another k.
+    """
+    if kernel.shape[0] % 2 == 0 or kernel.shape[0] < stride:
+        raise ValueError(
+            f"expected a kernel of odd size, at least {stride}, found {kernel.shape}"
+        )
+    few = kernel.shape[-1] <= _FEW
+    return (by_products if few else by_phases)(x, kernel, stride)
+
+
+def _transposed_forward(x: Array, kernel: Array, stride: int) -> Any:
+    return convolve_transposed(x, kernel, stride), (x, kernel)
+
+
+def _transposed_backward(
+    stride: int, saved: Any, gradient: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    of_kernel = _correlate(gradient, x, kernel.shape[0], stride)
+    return convolve(gradient, _transpose(kernel), stride), _transpose(of_kernel)
+
+
+convolve_transposed.defvjp(_transposed_forward, _transposed_backward)
+
+
+def by_phases(
     x: Float[Array, "n h w i"],
     kernel: Float[Array, "k k i o"],
     stride: int,
     convolution: Callable[..., Array] = _unstrided,
 ) -> Float[Array, "n h*s w*s o"]:
-    """Spreads each sample over an output `stride` times as large.
+    """`convolve_transposed` as s^2 small convolutions.
 
-    The output's sample s j + t - k // 2 receives x[j] kernel[t'], t' = k - 1 - t: the
-    kernel of a convolution over x with s - 1 zeros after each sample. It is computed as
-    s^2 small convolutions, one for each place of an output sample between the input's,
-    which multiplies no zeros; on CPU XLA's own form takes twice as long forward and
-    twenty times as long backward (`python -m tests.benchmarks.transposed`).
+    One for each place of an output sample between those of the input.
 
     Args:
-      x: samples.
-      kernel: k odd.
-      stride: s.
+      x, kernel, stride: as there.
       convolution: (x, kernel, padding) -> their cross-correlation, how it is computed.
     """
-    rows = []
-    for p in range(stride):
-        columns = []
-        for q in range(stride):
-            (first_p, padding_p) = _phase(p, kernel.shape[0], stride)
-            (first_q, padding_q) = _phase(q, kernel.shape[1], stride)
-            columns.append(
-                convolution(
-                    x,
-                    kernel[first_p::stride, first_q::stride],
-                    (padding_p, padding_q),
-                )
-            )
-        rows.append(jnp.stack(columns, axis=3))
+
+    def phase(p: int, q: int) -> Array:
+        first_p, padding_p = _phase(p, kernel.shape[0], stride)
+        first_q, padding_q = _phase(q, kernel.shape[1], stride)
+        taps = kernel[first_p::stride, first_q::stride]
+        return convolution(x, taps, (padding_p, padding_q))
+
+    return _interleave(phase, stride)
+
+
+def by_products(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+) -> Float[Array, "n h*s w*s o"]:
+    """`convolve_transposed` as one matrix product, whose columns are shifted and added."""
+    products = jnp.einsum("nhwi,abio->nhwabo", x, kernel)
+
+    def phase(p: int, q: int) -> Array:
+        first_p, (top, bottom) = _phase(p, kernel.shape[0], stride)
+        first_q, (left, right) = _phase(q, kernel.shape[1], stride)
+        taps = products[:, :, :, first_p::stride, first_q::stride]
+        # Also negative: where strides are wide, a place may see no sample at the edge.
+        border = ((0, 0), (top, bottom), (left, right), (0, 0), (0, 0), (0, 0))
+        taps = lax.pad(taps, jnp.zeros((), x.dtype), [(*b, 0) for b in border])
+        return sum(
+            taps[:, a : a + x.shape[1], b : b + x.shape[2], a, b]
+            for a in range(taps.shape[3])
+            for b in range(taps.shape[4])
+        )  # type: ignore[return-value]
+
+    return _interleave(phase, stride)
+
+
+def _interleave(phase: Callable[[int, int], Array], stride: int) -> Array:
+    """Outputs whose place p, q between the inputs' samples is of phase(p, q)."""
+    places = range(stride)
+    rows = [jnp.stack([phase(p, q) for q in places], axis=3) for p in places]
     phases = jnp.stack(rows, axis=2)
     n, h, _, w, _, o = phases.shape
     return phases.reshape(n, h * stride, w * stride, o)
@@ -95,8 +233,7 @@ def _phase(place: int, size: int, stride: int) -> tuple[int, tuple[int, int]]:
 
 
 class Conv(nn.Module):
-    """A convolution, `stride` up or down, with the kernels' standard deviation chosen so
-    that the output has the variance of the input.
+    """A convolution, `stride` up or down; at first outputs vary as much as inputs.
 
     Attributes:
       features: outputs.
@@ -116,6 +253,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h' w' o"]:
+        """The output, with its own height and width."""
         taps = self.size**2 * x.shape[-1] / (self.stride**2 if self.up else 1)
         kernel = self.param(
             "kernel",
@@ -126,7 +264,7 @@ class Conv(nn.Module):
         y = apply(x, kernel.astype(x.dtype), self.stride)
         if self.bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            y = y + bias.astype(y.dtype)
+            y = y + ops.aligned(bias.astype(y.dtype), y)
         return y
 
 
@@ -159,6 +297,7 @@ class Gdn(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """The normalised samples."""
         c = x.shape[-1]
         beta = non_negative(
             self.param("beta", lambda _: jnp.asarray(stored(np.ones(c)), jnp.float32)),
@@ -171,7 +310,8 @@ class Gdn(nn.Module):
             0.0,
         )
         strength = jnp.abs(x) if self.simplified else x * x
-        pool = strength @ gamma.astype(x.dtype) + beta.astype(x.dtype)
+        pool = strength @ gamma.astype(x.dtype)
+        pool = pool + ops.aligned(beta.astype(x.dtype), x)
         if self.simplified:
             return x * pool if self.inverse else x / pool
         return x * jnp.sqrt(pool) if self.inverse else x * lax.rsqrt(pool)

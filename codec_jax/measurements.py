@@ -13,6 +13,7 @@ import pim_jax
 from codec_jax import evaluate
 from codec_jax.classical import Pixels
 from pim_jax.data import images
+from pim_jax.evaluations import names_in
 from pim_jax.metrics import ssim
 
 Progress = Callable[[str], None]
@@ -89,22 +90,8 @@ def scores_named(text: str) -> dict[str, Score]:
         name: SIMILARITIES[name]
         if name in SIMILARITIES
         else _on_batches(pim_jax.load(name))
-        for name in parts(text, "metrics")
+        for name in names_in(text, "metrics")
     }
-
-
-def parts(text: str, key: str) -> list[str]:
-    """The parts of a list with commas.
-
-    Raises:
-      ValueError: there is none, or one twice; the message names `config.KEY`.
-    """
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    if not found:
-        raise ValueError(f"config.{key} must name at least one, found none")
-    if len(set(found)) < len(found):
-        raise ValueError(f"config.{key} names one twice: {text}")
-    return found
 
 
 def spread(settings: Sequence[float], count: int) -> tuple[float, ...]:

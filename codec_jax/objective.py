@@ -38,8 +38,7 @@ def lagrangian(
 def lambda_at(
     rate: Float[Array, " n"], lambdas: tuple[float, ...]
 ) -> Float[Array, " n"]:
-    """The weight at a position in `lambdas`, between two of them interpolated
-    geometrically."""
+    """The weight at a position in `lambdas`, geometric between two of them."""
     logs = jnp.log(jnp.asarray(lambdas))
     return jnp.exp(jnp.interp(rate, jnp.arange(len(lambdas)), logs))
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 # Below this sharpness soft rounding is the identity to float32's precision.
 _SMALLEST_ALPHA = 1e-3
@@ -40,6 +41,16 @@ def _lower_bound_backward(inside: Array, gradient: Array) -> tuple[Array, None]:
 _lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
 
 
+def aligned(
+    x: Shaped[Array | np.ndarray, "*t"], like: Shaped[Array, "*s"]
+) -> Shaped[Array, "*u"]:
+    """`x` with axes of length one in front, as many axes as `like`: one for each channel.
+
+    Nothing here relies on ranks that promote themselves, which hide mistakes.
+    """
+    return jnp.reshape(x, (1,) * (like.ndim - x.ndim) + x.shape)
+
+
 def upper_bound(x: Float[Array, "*s"], bound: float) -> Float[Array, "*s"]:
     """min(x, bound); above the bound a gradient passes if descent would lower x."""
     return -lower_bound(-x, -bound)
@@ -48,7 +59,7 @@ def upper_bound(x: Float[Array, "*s"], bound: float) -> Float[Array, "*s"]:
 def uniform_noise(
     keys: PRNGKeyArray, like: Float[Array, "n *s"]
 ) -> Float[Array, "n *s"]:
-    """u ~ U(-1/2, 1/2) in the shape of `like`; one key for each image, (n,)."""
+    """Noise u ~ U(-1/2, 1/2) in the shape of `like`; one key for each image, (n,)."""
     return jax.vmap(
         lambda key: jax.random.uniform(key, like.shape[1:], like.dtype, -0.5, 0.5)
     )(keys)

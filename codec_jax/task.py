@@ -185,7 +185,7 @@ def scaled(factors: Mapping[str, float]) -> optax.GradientTransformation:
                 f"optimizer.factors has {unknown}; parameters are {sorted(updates)}"
             )
         moved = {
-            name: jax.tree.map(lambda u, f=factors.get(name, 1.0): f * u, part)
+            name: optax.tree.scale(factors.get(name, 1.0), part)
             for name, part in updates.items()
         }
         return moved, state

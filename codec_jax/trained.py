@@ -1,8 +1,8 @@
 """A trained codec: images to bytes and back.
 
-    codec = codec_jax.load("ms64")
-    data = codec.compress(image)      # uint8 (h, w, 3) -> bytes
-    image = codec.decompress(data)    # bytes -> uint8 (h, w, 3)
+codec = codec_jax.load("ms64")
+data = codec.compress(image)      # uint8 (h, w, 3) -> bytes
+image = codec.decompress(data)    # bytes -> uint8 (h, w, 3)
 """
 
 import dataclasses
@@ -34,7 +34,6 @@ _RATE_STEPS = 256
 _WINDOW, _HYPER_WINDOW, _MARGIN = 64, 128, 2
 # What a file may ask for: 2^27 pixels take about a minute and a gigabyte.
 LARGEST_IMAGE = 2**27
-_ROUNDS = 12  # of bisection for a rate
 # Beyond this a latent is clipped; nothing near it comes from an image.
 _LARGEST_SYMBOL = 2**28
 
@@ -68,8 +67,6 @@ class TrainedCodec:
       layers: the integer hyper-synthesis; empty if the architecture has none.
       tables: of the factorized prior, one for each channel.
       scale_tables: one for each of the 64 scales; None without a hyperprior.
-      medians: hyper latents, or latents without a hyperprior, are rounded at a distance
-        of integers from these, (c,).
     """
 
     name: str
@@ -78,7 +75,6 @@ class TrainedCodec:
     layers: tuple[integer.Layer, ...]
     tables: Tables
     scale_tables: Tables | None
-    medians: Float[np.ndarray, " c"]
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -97,18 +93,18 @@ class TrainedCodec:
         return digest.digest()[:4]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name, weights in 16 bits: what a file of weights holds."""
-        found = {"medians": np.asarray(self.medians, np.float32)}
+        """All arrays by name; weights in 16 bits where these hold them exactly."""
+        found: dict[str, np.ndarray] = {}
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
             name = "/".join(["params", *(str(entry.key) for entry in path)])
-            found[name] = np.asarray(leaf, np.float16)
+            found[name] = _shortest(np.asarray(leaf, np.float32))
         for number, layer in enumerate(self.layers):
             for field, array in layer._asdict().items():
                 found[f"layers/{number}/{field}"] = array
         for prefix, tables in (("tables", self.tables), ("scales", self.scale_tables)):
             if tables is not None:
-                for field in dataclasses.fields(tables):
-                    found[f"{prefix}/{field.name}"] = getattr(tables, field.name)
+                for field, array in dataclasses.asdict(tables).items():
+                    found[f"{prefix}/{field}"] = array
         return found
 
     def compress(
@@ -148,7 +144,8 @@ class TrainedCodec:
             packet = Packet(
                 self.name,
                 self.fingerprint,
-                *image.shape[:2],
+                image.shape[0],
+                image.shape[1],
                 step,
                 self._strings(latents),
                 extras or {},
@@ -229,10 +226,14 @@ class TrainedCodec:
                 f"the file has {len(packet.strings)} strings, expected {expected}"
             )
         size = packet.height, packet.width
-        return self._decoded(self._parsed(packet.strings, size), packet.rate, size, progress)
+        return self._decoded(
+            self._parsed(packet.strings, size), packet.rate, size, progress
+        )
 
     def reconstruct(
-        self, images: Float[Array, "n h w 3"], rate: float | Float[Array, " n"] | None = None
+        self,
+        images: Float[Array, "n h w 3"],
+        rate: float | Float[Array, " n"] | None = None,
     ) -> tuple[Float[Array, "n h w 3"], Float[Array, " n"]]:
         """Images after compression, and the bits that they take, without files.
 
@@ -245,54 +246,44 @@ class TrainedCodec:
         Returns: images, in [0, 1] but not rounded to 8 bits, and -log2 of the
           probability of what would be coded, (n,).
         """
+        apply = functools.partial(_apply, self.config, self.params)
         middle = self._step(None) / _RATE_STEPS
-        rates = jnp.broadcast_to(jnp.float32(middle if rate is None else rate), len(images))
-        y = self._apply(images, rates, method=Codec.analysis)
-        medians = jnp.asarray(self.medians)
+        rates = jnp.broadcast_to(
+            jnp.float32(middle if rate is None else rate), len(images)
+        )
+        y = apply(images, rates, method=Codec.analysis)
         if self.scale_tables is None:
-            y_hat = jnp.round(y - medians) + medians
-            log2 = self._apply(y_hat, method=Codec.log_prior)
+            y_hat = jnp.round(y)
+            log2 = apply(y_hat, method=Codec.log_prior)
             bits = -jnp.sum(log2, (1, 2, 3))
         else:
-            z = self._apply(y, method=Codec.hyper_analysis)
-            z_hat = jnp.round(z - medians) + medians
-            index, mean = (cropped(x, y) for x in self.hyper_synthesis(z_hat))
+            z = apply(y, method=Codec.hyper_analysis)
+            z_hat = jnp.round(z)
+            index, mean = (
+                cropped(x, y) for x in self._run(_hyper_synthesis, self.layers, z_hat)
+            )
             v = jnp.round(y - mean)
             y_hat = v + mean
-            log2 = self._apply(z_hat, method=Codec.log_prior)
+            log2 = apply(z_hat, method=Codec.log_prior)
             bits = -jnp.sum(log2, (1, 2, 3))
             bits = bits - jnp.sum(scales.log2_mass(v, index), (1, 2, 3))
-        decoded = self._apply(y_hat, rates, method=Codec.synthesis)
+        decoded = apply(y_hat, rates, method=Codec.synthesis)
         return jnp.clip(cropped(decoded, images), 0, 1), bits
-
-    def hyper_synthesis(
-        self, z: Float[Array, "n h w c"]
-    ) -> tuple[Array, Float[Array, "n 4h 4w m"]]:
-        """Rows of `scale_tables` and means, from rounded hyper latents."""
-        if self.layers:
-            return integer.parameters(
-                z.astype(jnp.int32), list(self.layers), self.config.latents
-            )
-        index, mean = self._apply(z, method=Codec.hyper_synthesis)
-        # CompressAI takes the next larger of the 64 scales.
-        near = jnp.ceil if self.config.hyper == "scale" else jnp.round
-        return near(index).astype(jnp.int32), mean
 
     def latents(self, features: Float[np.ndarray, "h w m"], rate: float) -> Latents:
         """What is coded of the features of an image at a rate."""
-        y = np.asarray(self._scaled(features[None], jnp.full(1, rate))[0])
+        y = np.asarray(self._run(_scaled, features[None], jnp.full(1, rate))[0])
         if self.scale_tables is None:
-            means = np.broadcast_to(self.medians, y.shape)
-            rows = np.broadcast_to(np.arange(y.shape[2], dtype=np.int32), y.shape)
-            return Latents(_rounded(y - means), rows, means, None)
+            symbols = _rounded(y)
+            return Latents(symbols, _channels(y.shape), np.zeros_like(y), None)
         (z,) = tiling.tiled(
-            lambda part: (np.asarray(self._hyper_analysis(part[None])[0]),),
+            lambda part: (np.asarray(self._run(_hyper_analysis, part[None])[0]),),
             y,
             cell=(HYPER_STRIDE, 1),
             window=_HYPER_WINDOW,
             margin=_MARGIN,
         )
-        hyper = _rounded(z - self.medians)
+        hyper = _rounded(z)
         rows, means = self._distributions(hyper, y.shape[:2])
         return Latents(_rounded(y - means), rows, means, hyper)
 
@@ -300,12 +291,16 @@ class TrainedCodec:
         self, hyper: Int32[np.ndarray, "h w c"], size: tuple[int, ...]
     ) -> tuple[Int32[np.ndarray, "h w m"], Float[np.ndarray, "h w m"]]:
         def transform(part: np.ndarray) -> tuple[np.ndarray, ...]:
-            z = (part + self.medians).astype(np.float32)
-            rows, means = self._hyper_synthesis(z[None])
+            z = part[None].astype(np.float32)
+            rows, means = self._run(_hyper_synthesis, self.layers, z)
             return np.asarray(rows[0]), np.asarray(means[0])
 
         rows, means = tiling.tiled(
-            transform, hyper, cell=(1, HYPER_STRIDE), window=_HYPER_WINDOW, margin=_MARGIN
+            transform,
+            hyper,
+            cell=(1, HYPER_STRIDE),
+            window=_HYPER_WINDOW,
+            margin=_MARGIN,
         )
         h, w = size
         return rows[:h, :w], means[:h, :w]
@@ -313,11 +308,10 @@ class TrainedCodec:
     def _strings(self, latents: Latents) -> tuple[bytes, ...]:
         if latents.hyper is None or self.scale_tables is None:
             return (range_coder.encode(latents.symbols, latents.rows, self.tables),)
-        channels = np.broadcast_to(
-            np.arange(latents.hyper.shape[2], dtype=np.int32), latents.hyper.shape
-        )
         return (
-            range_coder.encode(latents.hyper, channels, self.tables),
+            range_coder.encode(
+                latents.hyper, _channels(latents.hyper.shape), self.tables
+            ),
             range_coder.encode(latents.symbols, latents.rows, self.scale_tables),
         )
 
@@ -325,12 +319,11 @@ class TrainedCodec:
         h, w = (-(-side // STRIDE) for side in size)
         if self.scale_tables is None:
             shape = (h, w, self.config.latents)
-            rows = np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape)
+            rows = _channels(shape)
             symbols = range_coder.decode(strings[0], rows, self.tables)
-            return Latents(symbols, rows, np.broadcast_to(self.medians, shape), None)
-        shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), len(self.medians))
-        channels = np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape)
-        hyper = range_coder.decode(strings[0], channels, self.tables)
+            return Latents(symbols, rows, np.zeros(shape, np.float32), None)
+        shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), len(self.tables.offset))
+        hyper = range_coder.decode(strings[0], _channels(shape), self.tables)
         rows, means = self._distributions(hyper, (h, w))
         symbols = range_coder.decode(strings[1], rows, self.scale_tables)
         return Latents(symbols, rows, means, hyper)
@@ -339,7 +332,7 @@ class TrainedCodec:
         self, image: UInt8[np.ndarray, "h w 3"], progress: Progress
     ) -> Float[np.ndarray, "h' w' m"]:
         (found,) = tiling.tiled(
-            lambda part: (np.asarray(self._analysis(part[None])[0]),),
+            lambda part: (np.asarray(self._run(_analysis, part[None])[0]),),
             image,
             cell=(STRIDE, 1),
             window=_WINDOW,
@@ -358,7 +351,7 @@ class TrainedCodec:
         y = latents.symbols.astype(np.float32) + latents.means
         rate = jnp.full(1, step / _RATE_STEPS)
         (image,) = tiling.tiled(
-            lambda part: (np.asarray(self._synthesis(part[None], rate)[0]),),
+            lambda part: (np.asarray(self._run(_synthesis, part[None], rate)[0]),),
             y,
             cell=(1, STRIDE),
             window=_WINDOW,
@@ -366,6 +359,9 @@ class TrainedCodec:
             progress=_share_of("synthesis", size, progress),
         )
         return image[: size[0], : size[1]]
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(self.config, self.params, *arguments)
 
     @property
     def _last_step(self) -> int:
@@ -393,37 +389,55 @@ class TrainedCodec:
             low, high = (middle, high) if holds(middle) else (low, middle)
         return low
 
-    def _apply(self, *arguments: Any, method: Callable[..., Any]) -> Any:
-        return Codec(self.config).apply({"params": self.params}, *arguments, method=method)
 
-    # One compiled function for each shape; weights are constants of the program.
-    @functools.cached_property
-    def _analysis(self) -> Callable[[Array], Array]:
-        def analysis(pixels: Array) -> Array:
-            images = pixels.astype(jnp.float32) / 255
-            return self._apply(images, method=Codec.features)
+# One program for each architecture and shape; weights are arguments, because as constants
+# they would be compiled anew for each codec, and folded for minutes.
+def _apply(config: CodecConfig, params: Any, *arguments: Any, method: Any) -> Any:
+    return Codec(config).apply({"params": params}, *arguments, method=method)
 
-        return jax.jit(analysis)
 
-    @functools.cached_property
-    def _scaled(self) -> Callable[[Array, Array], Array]:
-        return jax.jit(lambda y, rate: self._apply(y, rate, method=Codec.scaled))
+@functools.partial(jax.jit, static_argnums=0)
+def _analysis(config: CodecConfig, params: Any, pixels: Array) -> Array:
+    images = pixels.astype(jnp.float32) / 255
+    return _apply(config, params, images, method=Codec.features)
 
-    @functools.cached_property
-    def _hyper_analysis(self) -> Callable[[Array], Array]:
-        return jax.jit(lambda y: self._apply(y, method=Codec.hyper_analysis))
 
-    @functools.cached_property
-    def _hyper_synthesis(self) -> Callable[[Array], tuple[Array, Array]]:
-        return jax.jit(self.hyper_synthesis)
+@functools.partial(jax.jit, static_argnums=0)
+def _scaled(config: CodecConfig, params: Any, y: Array, rate: Array) -> Array:
+    return _apply(config, params, y, rate, method=Codec.scaled)
 
-    @functools.cached_property
-    def _synthesis(self) -> Callable[[Array, Array], Array]:
-        def synthesis(y: Array, rate: Array) -> Array:
-            images = self._apply(y, rate, method=Codec.synthesis)
-            return jnp.round(255 * jnp.clip(images, 0, 1)).astype(jnp.uint8)
 
-        return jax.jit(synthesis)
+@functools.partial(jax.jit, static_argnums=0)
+def _hyper_analysis(config: CodecConfig, params: Any, y: Array) -> Array:
+    return _apply(config, params, y, method=Codec.hyper_analysis)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _hyper_synthesis(
+    config: CodecConfig, params: Any, layers: tuple[integer.Layer, ...], z: Array
+) -> tuple[Array, Array]:
+    if layers:
+        return integer.parameters(z.astype(jnp.int32), list(layers), config.latents)
+    index, mean = _apply(config, params, z, method=Codec.hyper_synthesis)
+    if config.hyper == "scale":
+        return scales.rounded_up(index), mean
+    return jnp.round(index).astype(jnp.int32), mean
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _synthesis(config: CodecConfig, params: Any, y: Array, rate: Array) -> Array:
+    images = _apply(config, params, y, rate, method=Codec.synthesis)
+    return jnp.round(255 * jnp.clip(images, 0, 1)).astype(jnp.uint8)
+
+
+def _shortest(weights: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
+    half = weights.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), weights) else weights
+
+
+def _channels(shape: tuple[int, ...]) -> Int32[np.ndarray, "h w c"]:
+    """The number of the channel of each element: the rows of a factorized prior."""
+    return np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape)
 
 
 def _rounded(x: Float[np.ndarray, "*s"]) -> Int32[np.ndarray, "*s"]:

@@ -57,8 +57,8 @@ def get_config(variants: str = "mbt2018-mean") -> ml_collections.ConfigDict:
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
     config.optimizer.weight_decay = 0.0
-    # Learning rates of single modules, as factors: {'prior': 10.0}.
-    config.optimizer.factors = ml_collections.ConfigDict()
+    # Factors of the learning rate of single modules of `models.codec.Codec`.
+    config.optimizer.factors = ml_collections.ConfigDict({"prior": 1.0})
 
     config.data = ml_collections.ConfigDict()
     config.data.image_dir = ""  # folders with commas; subfolders are searched
@@ -83,7 +83,7 @@ def get_config(variants: str = "mbt2018-mean") -> ml_collections.ConfigDict:
 VARIANTS = {
     # Two CPU cores.
     "narrow": {
-        "steps": 16_000,
+        "steps": 12_000,
         "log_every": 20,
         "evaluate_every": 1_000,
         "checkpoint_every": 500,
@@ -91,8 +91,10 @@ VARIANTS = {
         "model.filters": 64,
         "model.latents": 96,
         "model.lambdas": (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483),
-        "optimizer.learning_rate": 1e-3,
-        "optimizer.warmup_steps": 200,
+        "optimizer.name": "muon",
+        "optimizer.learning_rate": 3e-3,
+        "optimizer.warmup_steps": 100,
+        "optimizer.factors.prior": 3.0,
         "data.batch_size": 8,
         "data.crop": 128,
     },

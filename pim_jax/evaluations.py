@@ -24,6 +24,20 @@ class Named(NamedTuple):
     folder: str | None
 
 
+def names_in(text: str, key: str) -> list[str]:
+    """The parts of a list with commas, the value of `config.KEY`.
+
+    Raises:
+      ValueError: there is none, or one twice.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise ValueError(f"config.{key} must name at least one, found none")
+    if len(set(names)) < len(names):
+        raise ValueError(f"config.{key} names one twice: {text}")
+    return names
+
+
 def load_metrics(text: str) -> list[Named]:
     """The metrics of a comma-separated list of names in METRICS and checkpoint folders.
 
@@ -33,13 +47,8 @@ def load_metrics(text: str) -> list[Named]:
       ValueError: the list is empty or names one twice; and as `pim_jax.load`.
       FileNotFoundError: as `pim_jax.load`.
     """
-    texts = [part.strip() for part in text.split(",") if part.strip()]
-    if not texts:
-        raise ValueError("config.metric must name at least one metric, found none")
-    if len(set(texts)) < len(texts):
-        raise ValueError(f"config.metric names one twice: {text}")
     loaded: list[Named] = []
-    for part in texts:
+    for part in names_in(text, "metric"):
         metric = weights.load(part)
         taken = metric.name in {named.name for named in loaded}
         name = part if part in METRICS or taken else metric.name

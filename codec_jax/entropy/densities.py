@@ -33,7 +33,7 @@ def log_logistic_mass(
 def log_normal_mass(
     v: Float[Array, "*s"], scale: Float[Array, "*s"]
 ) -> Float[Array, "*s"]:
-    """log P(v - 1/2 < X < v + 1/2) for X ~ N(0, scale^2), in nats."""
+    """In nats: log P(v - 1/2 < X < v + 1/2) for X ~ N(0, scale^2)."""
     v = -jnp.abs(v)
     upper = jax.scipy.special.log_ndtr((v + 0.5) / scale)
     lower = jax.scipy.special.log_ndtr((v - 0.5) / scale)

@@ -5,6 +5,7 @@ one input and one output: h <- softplus(M) h + b, then h + tanh(a) tanh(h) excep
 end. Source: Ballé et al. 2018, https://arxiv.org/abs/1802.01436, appendix 6.1.
 """
 
+import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from codec_jax import ops
 from codec_jax.coding import tables
 from codec_jax.entropy import densities
 
@@ -39,9 +41,7 @@ class Factorized(nn.Module):
         widths = (1, *self.filters, 1)
         scale = _INITIAL_SCALE ** (1 / (len(widths) - 1))
         h = x[..., None]
-        for k, (inputs, outputs) in enumerate(
-            zip(widths[:-1], widths[1:], strict=True)
-        ):
+        for k, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
             start = np.log(np.expm1(1 / scale / outputs))
             matrix = self.param(
                 f"matrix_{k}",
@@ -50,19 +50,22 @@ class Factorized(nn.Module):
             )
             bias = self.param(
                 f"bias_{k}",
-                lambda key, shape: jax.random.uniform(key, shape, minval=-0.5, maxval=0.5),
+                lambda key, shape: jax.random.uniform(
+                    key, shape, minval=-0.5, maxval=0.5
+                ),
                 (self.channels, outputs),
             )
-            h = jnp.einsum("...ci,coi->...co", h, jax.nn.softplus(matrix)) + bias
+            h = jnp.einsum("...ci,coi->...co", h, jax.nn.softplus(matrix))
+            h = h + ops.aligned(bias, h)
             if k < len(self.filters):
                 factor = self.param(
                     f"factor_{k}", nn.initializers.zeros, (self.channels, outputs)
                 )
-                h = h + jnp.tanh(factor) * jnp.tanh(h)
+                h = h + ops.aligned(jnp.tanh(factor), h) * jnp.tanh(h)
         return h[..., 0]
 
     def __call__(self, x: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
-        """log P(x - 1/2 < X < x + 1/2), in nats; never above zero."""
+        """In nats: log P(x - 1/2 < X < x + 1/2); never above zero."""
         return densities.log_logistic_mass(self.logits(x - 0.5), self.logits(x + 0.5))
 
 
@@ -89,17 +92,12 @@ def make_tables(
     symbols = np.arange(-reach, reach + 1, dtype=np.float32)
     grid = jnp.broadcast_to(symbols[:, None], (len(symbols), prior.channels))
     pmf = np.exp(np.asarray(prior.apply({"params": params}, grid), np.float64))
-    lower = np.asarray(
-        jax.nn.log_sigmoid(
-            prior.apply({"params": params}, grid + 0.5, method=Factorized.logits)
-        )
+    above: Any = prior.apply({"params": params}, grid + 0.5, method=Factorized.logits)
+    below: Any = prior.apply({"params": params}, grid - 0.5, method=Factorized.logits)
+    least = np.log(tail_mass / 2)
+    inside = np.asarray(
+        (jax.nn.log_sigmoid(above) >= least) & (jax.nn.log_sigmoid(-below) >= least)
     )
-    upper = np.asarray(
-        jax.nn.log_sigmoid(
-            -prior.apply({"params": params}, grid - 0.5, method=Factorized.logits)
-        )
-    )
-    inside = (lower >= np.log(tail_mass / 2)) & (upper >= np.log(tail_mass / 2))
     pmfs, offsets = [], []
     for channel in range(prior.channels):
         kept = np.flatnonzero(inside[:, channel])
@@ -114,9 +112,11 @@ def _reach(params: Any, prior: Factorized, tail_mass: float) -> int:
     """Half the width of a range of integers that holds all channels' tables."""
     reach = 16
     while reach <= _WIDEST:
-        ends = jnp.asarray([[-reach], [reach]]) * jnp.ones(prior.channels)
-        logits = prior.apply({"params": params}, ends, method=Factorized.logits)
-        below, above = np.asarray(jax.nn.log_sigmoid(jnp.stack([logits[0], -logits[1]])))
+        ends = jnp.asarray([[-reach], [reach]]) * jnp.ones((1, prior.channels))
+        logits: Any = prior.apply({"params": params}, ends, method=Factorized.logits)
+        below, above = np.asarray(
+            jax.nn.log_sigmoid(jnp.stack([logits[0], -logits[1]]))
+        )
         if max(below.max(), above.max()) < np.log(tail_mass / 2):
             return reach
         reach *= 2

@@ -9,7 +9,7 @@ Source: Ballé et al. 2018, https://arxiv.org/abs/1802.01436; tensorflow-compres
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int32
 
 from codec_jax.coding import tables
 from codec_jax.entropy import densities
@@ -18,6 +18,8 @@ COUNT = 64
 SMALLEST, LARGEST = 0.11, 256.0
 SCALES = np.exp(np.linspace(np.log(SMALLEST), np.log(LARGEST), COUNT))
 _LOG_STEP = np.log(LARGEST / SMALLEST) / (COUNT - 1)
+# Of `index_of`, in float32 and for all scales: 4 units in the last place of 63.
+_TOLERANCE = 2.0**-16
 
 
 def scale_at(index: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -30,9 +32,16 @@ def index_of(scale: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return (jnp.log(scale) - np.float32(np.log(SMALLEST))) / np.float32(_LOG_STEP)
 
 
-def log2_mass(
-    v: Float[Array, "*s"], index: Float[Array, "*s"]
-) -> Float[Array, "*s"]:
+def rounded_up(index: Float[Array, "*s"]) -> Int32[Array, "*s"]:
+    """The row of the smallest scale that is not below that of `index`, 0 to 63.
+
+    So CompressAI chooses tables. The logarithm in `index_of` has rounding errors, and the
+    smallest scale, which is the most common, must not be taken for the next.
+    """
+    return jnp.clip(jnp.ceil(index - _TOLERANCE), 0, COUNT - 1).astype(jnp.int32)
+
+
+def log2_mass(v: Float[Array, "*s"], index: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log2 P(v - 1/2 < X < v + 1/2) for X ~ N(0, scale^2).
 
     Args:
@@ -56,7 +65,8 @@ def make_tables(
         reach = int(np.ceil(-scipy.special.ndtri(tail_mass / 2) * scale - 0.5))
         v = -np.abs(np.arange(-reach, reach + 1, dtype=np.float64))
         pmfs.append(
-            scipy.special.ndtr((v + 0.5) / scale) - scipy.special.ndtr((v - 0.5) / scale)
+            scipy.special.ndtr((v + 0.5) / scale)
+            - scipy.special.ndtr((v - 0.5) / scale)
         )
         offsets.append(-reach)
     return tables.from_pmfs(pmfs, offsets, precision)

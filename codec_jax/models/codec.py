@@ -5,7 +5,8 @@
     y_hat = round(y - mean) + mean; image_hat = synthesis(y_hat / gain)
 
 Bits: of z by a factorized prior, of y by normal distributions with these scales and
-means; or of y by a factorized prior where there are no hyper latents.
+means; or of y by a factorized prior where there are no hyper latents. With
+`config.offsets` the factorized prior's integers are read as integer + offset.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -60,10 +61,13 @@ class Codec(nn.Module):
 
             self.log_gain = self.param("log_gain", gains(1.0))
             self.log_inverse_gain = self.param("log_inverse_gain", gains(-1.0))
-        if config.prior == "factorized":
-            self.prior = Factorized(config.latents, config.factorized_filters)
+        factorized = config.prior == "factorized"
+        channels = config.latents if factorized else config.filters
+        self.prior = Factorized(channels, config.factorized_filters)
+        if config.offsets:
+            self.offset = self.param("offset", nn.initializers.zeros, (channels,))
+        if factorized:
             return
-        self.prior = Factorized(config.filters, config.factorized_filters)
         self.hyper_analysis_transform = transforms.HyperAnalysis(config)
         if config.hyper == "integer":
             means = config.prior == "mean_scale"
@@ -101,6 +105,8 @@ class Codec(nn.Module):
         self, y: Float[Array, "n h w m"], rate: Float[Array, " n"]
     ) -> Float[Array, "n 16h 16w 3"]:
         """Images from rounded latents; not clipped."""
+        if self.config.prior == "factorized":
+            y = self._with_offset(y)
         if len(self.config.lambdas) > 1:
             y = y * jnp.exp(_interpolated(self.log_inverse_gain, rate))
         return self.synthesis_transform(y)
@@ -113,7 +119,14 @@ class Codec(nn.Module):
         self, z: Float[Array, "n h w c"]
     ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
         """Indexes of scales and means, from rounded hyper latents."""
-        return self.hyper_synthesis_transform(z)
+        return self.hyper_synthesis_transform(self._with_offset(z))
+
+    def _with_offset(
+        self, integers: Float[Array, "n h w c"]
+    ) -> Float[Array, "n h w c"]:
+        if not self.config.offsets:
+            return integers
+        return integers + ops.aligned(self.offset.astype(integers.dtype), integers)
 
     def log_prior(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """log2 P of hyper latents, or of latents where there are no others."""

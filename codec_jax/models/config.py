@@ -21,7 +21,7 @@ class CodecConfig:
         Both divide height and width by 16.
       filters: channels inside the transforms and of the hyperprior's latents (N).
       latents: channels of the latents (M).
-      offset: subtracted from images before the analysis, added after the synthesis. The
+      centre: subtracted from images before the analysis, added after the synthesis. The
         middle of the range lets training begin at a grey image; CompressAI has 0.
       normalization: 'simplified' or 'original' GDN, see `layers.Gdn`.
       prior: 'factorized': each channel has one distribution; 'scale': a normal
@@ -32,6 +32,8 @@ class CodecConfig:
         the scales. 'scale': the scale itself, as in CompressAI; rounded up to code.
       hyper_activation: between the layers of the hyperprior's float networks.
       factorized_filters: hidden widths of the factorized prior.
+      offsets: whether a learned number for each channel is added to the integers that
+        the factorized prior codes, before anything reads them, as CompressAI's medians.
       lambdas: the Lagrangian weights of the rates, in units of squared error on the scale
         0..255, ascending. One: a codec for one rate. Several: the latents are multiplied
         by gains that are learned for each, and interpolated in between.
@@ -40,12 +42,13 @@ class CodecConfig:
     transforms: Literal["bls2017", "bmshj2018"] = "bmshj2018"
     filters: int = 128
     latents: int = 192
-    offset: float = 0.5
+    centre: float = 0.5
     normalization: Literal["simplified", "original"] = "simplified"
     prior: Literal["factorized", "scale", "mean_scale"] = "mean_scale"
     hyper: Literal["integer", "index", "scale"] = "integer"
     hyper_activation: Literal["relu", "leaky_relu"] = "relu"
     factorized_filters: tuple[int, ...] = (3, 3)
+    offsets: bool = False
     lambdas: tuple[float, ...] = LAMBDAS
 
     def __post_init__(self) -> None:
@@ -58,7 +61,11 @@ class CodecConfig:
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"model.{name} is {value}, expected >= 1")
-        rising = all(a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False))
+        if self.offsets and self.hyper == "integer" and self.prior != "factorized":
+            raise ValueError("model.offsets: an integer hyper-synthesis reads integers")
+        rising = all(
+            a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False)
+        )
         if not self.lambdas or self.lambdas[0] <= 0 or not rising:
             raise ValueError(
                 f"model.lambdas is {self.lambdas}, expected positive and ascending"
@@ -81,9 +88,11 @@ class CodecConfig:
         if unknown:
             raise ValueError(f"model has no {unknown}, only {sorted(known)}")
         lists = ("factorized_filters", "lambdas")
-        return cls(
-            **{k: tuple(v) if k in lists else v for k, v in dict(values).items()}
-        )
+        chosen: dict[str, Any] = {
+            key: tuple(value) if key in lists else value
+            for key, value in dict(values).items()
+        }
+        return cls(**chosen)
 
 
 MODELS = {

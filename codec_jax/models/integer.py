@@ -82,14 +82,17 @@ class IntegerConv(nn.Module):
     gain: float
     offset: float
 
-    @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h' w' o"]:
+        """The sums, still with fractions."""
         kernel, bias = self.weights(x.shape[-1])
         step = 2.0 ** -jax.lax.stop_gradient(_shift(kernel, bias, self.largest))
-        kernel = ops.round_straight_through(kernel / step) * step
+        steps = ops.aligned(step, kernel)
+        kernel = ops.round_straight_through(kernel / steps) * steps
         bias = ops.round_straight_through(bias / step) * step
-        return layers.convolve_transposed(x, kernel, self.stride) + bias
+        y = layers.convolve_transposed(x, kernel, self.stride)
+        return y + ops.aligned(bias, y)
 
+    @nn.compact
     def weights(self, inputs: int) -> tuple[Array, Array]:
         """Kernel and bias before they are rounded."""
         taps = self.size**2 * inputs / self.stride**2
@@ -163,7 +166,9 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
         step = 2.0 ** -shift.astype(np.float32)
         frozen.append(
             Layer(
-                np.asarray(jnp.round(kernel / step)).astype(np.int8),
+                np.asarray(jnp.round(kernel / ops.aligned(step, kernel))).astype(
+                    np.int8
+                ),
                 np.asarray(jnp.round(bias / step)).astype(np.int32),
                 shift,
             )
@@ -211,24 +216,25 @@ def parameters(
         h = jnp.clip(_divided(_sums(h, layer, stride), layer), 0, LARGEST_ACTIVATION)
     last = frozen[-1]
     sums = _sums(h, last, 1)
-    raised = sums[..., :latents] + (round(_FIRST_INDEX) << last.shift[:latents])
+    raised = sums[..., :latents]
+    raised += ops.aligned(round(_FIRST_INDEX) << last.shift[:latents], raised)
     first = Layer(last.kernel, last.bias, last.shift[:latents])
     index = jnp.clip(_divided(raised, first), 0, scales.COUNT - 1)
     if sums.shape[-1] == latents:
         return index, jnp.zeros(index.shape, jnp.float32)
     unit = jnp.ldexp(jnp.float32(1.0), -last.shift[latents:])
-    return index, sums[..., latents:].astype(jnp.float32) * unit
+    return index, sums[..., latents:].astype(jnp.float32) * ops.aligned(unit, sums)
 
 
 def _sums(x: Int[Array, "n h w i"], layer: Layer, stride: int) -> Int[Array, "n h w o"]:
-    """kernel * x + bias as int32, by matrix products in float32 that are exact."""
-    found = layers.convolve_transposed(
+    """In int32: kernel * x + bias, by matrix products in float32 that are exact."""
+    found = layers.by_phases(
         x.astype(jnp.float32),
         jnp.asarray(layer.kernel, jnp.float32),
         stride,
         convolution=_exact_convolution,
     )
-    return found.astype(jnp.int32) + layer.bias
+    return found.astype(jnp.int32) + ops.aligned(layer.bias, found)
 
 
 def _exact_convolution(
@@ -236,8 +242,10 @@ def _exact_convolution(
     kernel: Float[Array, "a b i o"],
     padding: tuple[tuple[int, int], tuple[int, int]],
 ) -> Float[Array, "n h w o"]:
-    """A matrix product for each tap: no algorithm that transforms its inputs, as
-    libraries choose for convolutions, and float32 throughout (`highest`)."""
+    """A matrix product for each tap, in float32 throughout (`highest`).
+
+    Libraries choose algorithms for convolutions that transform their inputs, and round.
+    """
     (top, bottom), (left, right) = padding
     n, h, w, _ = x.shape
     x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
@@ -254,6 +262,6 @@ def _exact_convolution(
 
 
 def _divided(sums: Int[Array, "n h w o"], layer: Layer) -> Int[Array, "n h w o"]:
-    """sums / 2^shift, rounded, halves up."""
-    half = (1 << layer.shift) >> 1
-    return (sums + half) >> layer.shift
+    """Of sums / 2^shift, rounded, halves up."""
+    shift = ops.aligned(layer.shift, sums)
+    return (sums + ((1 << shift) >> 1)) >> shift

@@ -1,5 +1,7 @@
 """Analysis and synthesis transforms, and those of the hyperprior."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,10 @@ STAGES = {
 }
 # At this lambda, latents of variance one start with a gain that gives some bits each.
 _MIDDLE, _GAIN = 0.0130, 12.0
-_ACTIVATIONS = {"relu": jax.nn.relu, "leaky_relu": layers.leaky_relu}
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "leaky_relu": layers.leaky_relu,
+}
 
 
 class Analysis(nn.Module):
@@ -27,8 +32,11 @@ class Analysis(nn.Module):
     config: CodecConfig
 
     @nn.compact
-    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n h/16 w/16 m"]:
-        x, stages = images - self.config.offset, STAGES[self.config.transforms]
+    def __call__(
+        self, images: Float[Array, "n h w 3"]
+    ) -> Float[Array, "n h/16 w/16 m"]:
+        """Latents."""
+        x, stages = images - self.config.centre, STAGES[self.config.transforms]
         for number, (size, stride) in enumerate(stages):
             last = number == len(stages) - 1
             features = self.config.latents if last else self.config.filters
@@ -47,6 +55,7 @@ class Synthesis(nn.Module):
 
     @nn.compact
     def __call__(self, y: Float[Array, "n h/16 w/16 m"]) -> Float[Array, "n h w 3"]:
+        """Images."""
         x, stages = y, STAGES[self.config.transforms][::-1]
         for number, (size, stride) in enumerate(stages):
             last = number == len(stages) - 1
@@ -55,7 +64,7 @@ class Synthesis(nn.Module):
             if not last:
                 simplified = self.config.normalization == "simplified"
                 x = Gdn(inverse=True, simplified=simplified, name=f"igdn_{number}")(x)
-        return x + self.config.offset
+        return x + self.config.centre
 
 
 class HyperAnalysis(nn.Module):
@@ -65,6 +74,7 @@ class HyperAnalysis(nn.Module):
 
     @nn.compact
     def __call__(self, y: Float[Array, "n h w m"]) -> Float[Array, "n h/4 w/4 c"]:
+        """Hyper latents."""
         activation = _ACTIVATIONS[self.config.hyper_activation]
         n = self.config.filters
         # Scales do not depend on the sign.
@@ -87,6 +97,7 @@ class FloatHyperSynthesis(nn.Module):
     def __call__(
         self, z: Float[Array, "n h w c"]
     ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+        """Indexes and means; see `models.codec.Codec.hyper_synthesis`."""
         activation = _ACTIVATIONS[self.config.hyper_activation]
         means = self.config.prior == "mean_scale"
         m, n = self.config.latents, self.config.filters

@@ -31,9 +31,7 @@ def generator(seed: int, use: int, *counter: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, use], counter=words))
 
 
-def rows_of_process(
-    batch_size: int, process_index: int, process_count: int
-) -> range:
+def rows_of_process(batch_size: int, process_index: int, process_count: int) -> range:
     """The rows of the global batch that belong to one process.
 
     Raises: ValueError if the batch does not divide, or there is no such process.

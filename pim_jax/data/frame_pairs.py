@@ -119,7 +119,9 @@ def validation_pairs(
     for row in range(n):
         run, first = pairs[row % len(pairs)]
         x, y = runs.read(run, first, 2)
-        crops.append(_crop_pair(batching.generator(seed, _CHOICE, 1, row), x, y, crop, plain))
+        crops.append(
+            _crop_pair(batching.generator(seed, _CHOICE, 1, row), x, y, crop, plain)
+        )
     x, y = map(np.stack, zip(*crops, strict=True))
     return x, y
 

@@ -1,0 +1,227 @@
+"""From a name or a file to a trained codec.
+
+A file `.npz` holds `about` (JSON: name, architecture, how it was trained) and the arrays
+of `TrainedCodec.arrays`: weights in 16 bits, the integer hyper-synthesis and the tables.
+Tables and integers are made once, by `freeze`; whoever loads a file takes them as they
+are.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from codec_jax.coding.tables import Tables
+from codec_jax.entropy import factorized, scales
+from codec_jax.entropy.factorized import Factorized
+from codec_jax.models import integer
+from codec_jax.models.config import CodecConfig
+from codec_jax.trained import TrainedCodec
+from pim_jax.training import checkpoint, run_config
+
+FORMAT = 1
+FROZEN = "codec.npz"  # in the folder of a run
+
+
+class Packaged(NamedTuple):
+    """Weights inside this package: file in `codec_jax/packaged`, and its SHA-256."""
+
+    file: str
+    sha256: str
+
+
+PACKAGED: dict[str, Packaged] = {}
+
+
+class UnknownCodecError(ValueError, FileNotFoundError):
+    """Neither the name of a packaged codec nor an existing file."""
+
+
+def load(name_or_path: str | Path) -> TrainedCodec:
+    """A trained codec.
+
+    Args:
+      name_or_path: a name in PACKAGED, a file written by `save`, or the folder of a run
+        in which `codec-jax freeze` has written one.
+
+    Raises:
+      UnknownCodecError (a ValueError and a FileNotFoundError): there is no such thing.
+      FileNotFoundError: a folder without such a file.
+      ValueError: the file is damaged or of another format.
+    """
+    if isinstance(name_or_path, str) and name_or_path in PACKAGED:
+        return _packaged(PACKAGED[name_or_path])
+    path = Path(name_or_path)
+    if not path.exists():
+        raise UnknownCodecError(_unknown(str(name_or_path)))
+    if path.is_dir():
+        if not (path / FROZEN).is_file():
+            raise FileNotFoundError(
+                f"{path} has no {FROZEN}; make it with `codec-jax freeze {path}`"
+            )
+        path = path / FROZEN
+    return parse(path.read_bytes(), str(path))
+
+
+def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> None:
+    """Writes weights and tables, whole or not at all.
+
+    Args:
+      codec: what to write.
+      path: a file `.npz`; replaced if it exists.
+      about: anything that JSON can hold, kept beside the weights.
+    """
+    head = {
+        "format": FORMAT,
+        "name": codec.name,
+        "config": dataclasses.asdict(codec.config),
+        "about": dict(about),
+    }
+    # The same codec gives the same bytes, which numpy.savez's dates would not.
+    path = Path(path)
+    fresh = path.with_suffix(".tmp")
+    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, "head", np.frombuffer(json.dumps(head).encode(), np.uint8))
+        for name, array in codec.arrays().items():
+            _add(archive, name, array)
+    os.replace(fresh, path)
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(entry, buffer.getvalue())
+
+
+def about(path: str | Path) -> dict[str, Any]:
+    """How the codec in a file was trained."""
+    return _read(Path(path).read_bytes(), str(path))[0]["about"]
+
+
+def parse(data: bytes, source: str) -> TrainedCodec:
+    """The codec in the bytes of a file; errors name `source`."""
+    head, arrays = _read(data, source)
+    try:
+        return _assembled(head, arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{source} is damaged: {error}") from error
+
+
+def _read(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as opened:
+            arrays = dict(opened)
+        head = json.loads(arrays.pop("head").tobytes())
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{source} is no file of codec weights: {error}") from error
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise ValueError(f"{source} has another format than {FORMAT}")
+    return head, arrays
+
+
+def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> TrainedCodec:
+    params: dict[str, Any] = {}
+    layers: dict[int, dict[str, np.ndarray]] = {}
+    parts: dict[str, dict[str, np.ndarray]] = {"tables": {}, "scales": {}}
+    for name, array in arrays.items():
+        first, *rest = name.split("/")
+        if first == "params":
+            inner = params
+            for key in rest[:-1]:
+                inner = inner.setdefault(key, {})
+            inner[rest[-1]] = jnp.asarray(array, jnp.float32)
+        elif first == "layers":
+            layers.setdefault(int(rest[0]), {})[rest[1]] = array
+        elif first in parts:
+            parts[first][rest[0]] = array
+        else:
+            raise ValueError(f"unknown array {name!r}")
+    frozen = tuple(integer.Layer(**layers[i]) for i in range(len(layers)))
+    if frozen:
+        integer.check(list(frozen))
+    return TrainedCodec(
+        name=head["name"],
+        config=CodecConfig.from_dict(head["config"]),
+        params=params,
+        layers=frozen,
+        tables=Tables(**parts["tables"]),
+        scale_tables=Tables(**parts["scales"]) if parts["scales"] else None,
+    )
+
+
+def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
+    """Trained parameters with the integers that go with them: once, after training.
+
+    Weights are rounded to 16 bits; the integers are made from the rounded ones.
+
+    Args:
+      params: of `models.codec.Codec`.
+      config: their architecture.
+      name: 1 to 32 characters of a-z, 0-9, '.' and '-', which every file carries.
+    """
+    params = jax.tree.map(
+        lambda x: jnp.asarray(np.asarray(x, np.float16), jnp.float32), dict(params)
+    )
+    layers: tuple[integer.Layer, ...] = ()
+    if config.prior != "factorized" and config.hyper == "integer":
+        means = config.prior == "mean_scale"
+        model = integer.IntegerHyperSynthesis(config.latents, means)
+        layers = tuple(integer.freeze(params.pop("hyper_synthesis_transform"), model))
+    channels = config.latents if config.prior == "factorized" else config.filters
+    prior = Factorized(channels, config.factorized_filters)
+    return TrainedCodec(
+        name=name,
+        config=config,
+        params=params,
+        layers=layers,
+        tables=factorized.make_tables(params["prior"], prior),
+        scale_tables=None if config.prior == "factorized" else scales.make_tables(),
+    )
+
+
+def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, Any]]:
+    """The averaged weights of the newest checkpoint of a run, and its record.
+
+    Raises: FileNotFoundError or ValueError if the folder is not one of a codec's run.
+    """
+    folder = Path(folder)
+    path = folder / run_config.FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}; expected the folder of a run")
+    config = json.loads(path.read_text())
+    if config.get("task") != "codec":
+        raise ValueError(f"{folder} is a run of {config.get('task')!r}, not of a codec")
+    params = checkpoint.read_parameters(folder)
+    codec = freeze(params, CodecConfig.from_dict(config["model"]), name)
+    return codec, {"config": config}
+
+
+def _packaged(entry: Packaged) -> TrainedCodec:
+    path = resources.files("codec_jax") / "packaged" / entry.file
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != entry.sha256:
+        raise ValueError(f"{path}: SHA-256 is {found}, expected {entry.sha256}")
+    return parse(data, str(path))
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, PACKAGED, n=1)
+    return (
+        f"{name!r} is neither a codec nor a file"
+        + (f"; did you mean {close[0]!r}?" if close else ";")
+        + f" Known codecs: {', '.join(PACKAGED)}"
+    )
