@@ -7,7 +7,7 @@ The argument is a source as in `configs/toy.py`, by default the banana. Trains e
 `coders` with each of `seeds` into OUT/CODER-SEED; what is trained already is only scored.
 Any setting of a training can be set: --config.coders.ntc.steps=480.
 
-Hardware and time, on two CPU cores: TIMES.
+Hardware and time: 12 minutes of CPU time for the banana, 2.5 a seed for the sawbridge.
 Result: a table of R, D and R + lambda D in OUT/toy.{json,csv,png}, and OUT/cells.png.
 """
 

@@ -6,7 +6,7 @@ Variants, after a colon, with commas: the coder, `ltc` (linear transform coding)
 (nonlinear) or `ecvq` (vector quantisation with entropy constraint); and a source other
 than the banana, `laplace`, `sawbridge`, `sphere`, `ramp` or `sinusoid`, with what suits it.
 
-Hardware and time, on two CPU cores: see docs/results.md.
+Hardware and time: a CPU; one to two minutes of its time for the banana.
 Result: `python eval.py --config=configs/eval_toy.py` trains all three and compares them.
 """
 

@@ -31,13 +31,19 @@ def config_of(variants, **changes):
     return config
 
 
+def train(config, workdir):
+    """By the real loop; without pictures, to be quick."""
+    made = task.make(config, workdir)._replace(pictures={})
+    return loop.train(made, config, workdir)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """coder -> config and folder of a small run on the banana."""
     found = {}
     for coder in toy.CODERS:
         config, workdir = config_of(coder), tmp_path_factory.mktemp(coder)
-        loop.train(task.make(config, workdir), config, workdir)
+        train(config, workdir)
         found[coder] = config, workdir
     return found
 
@@ -79,7 +85,7 @@ def test_no_coder_passes_shannons_lower_bound(runs, coder):
 def test_a_stopped_run_goes_on_with_the_same_numbers(runs, tmp_path):
     config, workdir = runs["ntc"]
     # The schedules are those of the whole run; only the loop stops early.
-    whole = task.make(config)
+    whole = task.make(config)._replace(pictures={})
     first = config.copy_and_resolve_references()
     first.steps = 5
     loop.train(whole, first, tmp_path)
@@ -91,7 +97,7 @@ def test_a_stopped_run_goes_on_with_the_same_numbers(runs, tmp_path):
 def test_several_devices_under_pmap_do_what_one_does(runs, tmp_path):
     _, workdir = runs["ltc"]
     config = config_of("ltc", compile="pmap", devices=2)
-    loop.train(task.make(config), config, tmp_path)
+    train(config, tmp_path)
     one, two = map(checkpoint.read_parameters, (workdir, tmp_path))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), one, two)
 
@@ -126,7 +132,7 @@ def test_repeated_updates_are_single_ones():
 )
 def test_every_source_trains(source, coder, tmp_path):
     config = config_of(f"{source},{coder}", steps=2, updates_per_step=3, batch_size=64)
-    state = loop.train(task.make(config), config, tmp_path)
+    state = train(config, tmp_path)
     score = task.score(config, state.params, jax.random.key(1), 100)
     assert np.all(np.isfinite(score))
 
@@ -136,7 +142,7 @@ def test_vector_quantisation_nears_the_optimum_of_the_sawbridge(tmp_path):
         "sawbridge,ecvq",
         **{"batch_size": 128, "model.codewords": 12, "optimizer.learning_rate": 5e-2},
     )
-    state = loop.train(task.make(config), config, tmp_path)
+    state = train(config, tmp_path)
     score = task.score(config, state.params, jax.random.key(1), 20_000)
     rate, distortion = sawbridge_optimum(config.lmbda)
     optimum = rate + config.lmbda * distortion
