@@ -1,9 +1,12 @@
-"""Scores metrics: from flags and a config to tables, JSON, CSV and a bar chart.
+"""Scores metrics and codecs: from flags and a config to tables, files and pictures.
 
 Usage: python eval.py --config=configs/eval_bapps.py --config.metric=ssim,runs/pim \
            --config.data_dir=dataset
+       python eval.py --config=configs/eval_kodak.py --config.codec=webp,runs/codec \
+           --config.images_dir=kodak
 
-`config.metric` is a list with commas of names (`pim-jax metrics`) and checkpoint folders.
+`config.metric` and `config.codec` are lists with commas of names (`pim-jax metrics`) and
+folders.
 Exit status: 0 when done; 1 for an error in the input, named in one line (--traceback
 shows where it came from).
 """
@@ -17,9 +20,12 @@ import rich.console
 from absl import flags
 from ml_collections import config_flags
 
-import pim_jax
-from pim_jax import evaluations, tables
+import codec_jax.evaluations
+import pim_jax.evaluations
+from pim_jax import tables
 from pim_jax.training import command
+
+EVALUATIONS = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file to evaluate by.")
 
@@ -27,17 +33,14 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file to evalua
 def main() -> None:
     """From flags to tables and files."""
     config = _CONFIG.value
-    if config.evaluation not in evaluations.EVALUATIONS:
+    if config.evaluation not in EVALUATIONS:
         raise ValueError(
             f"config.evaluation is {config.evaluation!r}, expected one of "
-            f"{[*evaluations.EVALUATIONS]}"
+            f"{[*EVALUATIONS]}"
         )
     console = rich.console.Console()
-    metrics = evaluations.load_metrics(config.metric)
     with console.status("reading data") as status:
-        results = evaluations.EVALUATIONS[config.evaluation](
-            config, metrics, status.update
-        )
+        results = EVALUATIONS[config.evaluation](config, status.update)
     for table in results:
         tables.show(table, console)
     about = {

@@ -83,13 +83,6 @@ class TrainedCodec:
         return tuple(float(i) for i in range(len(self.config.lambdas)))
 
     @functools.cached_property
-    def offset(self) -> Float[np.ndarray, " c"]:
-        """What the integers of the factorized prior are rounded around, (c,)."""
-        if not self.config.offsets:
-            return np.zeros(len(self.tables.offset), np.float32)
-        return np.asarray(self.params["offset"])
-
-    @functools.cached_property
     def fingerprint(self) -> bytes:
         """Four bytes that tell these weights and tables from others."""
         digest = hashlib.sha256(
@@ -260,12 +253,12 @@ class TrainedCodec:
         )
         y = apply(images, rates, method=Codec.analysis)
         if self.scale_tables is None:
-            y_hat = jnp.round(y - self.offset)
+            y_hat = jnp.round(y)
             log2 = apply(y_hat, method=Codec.log_prior)
             bits = -jnp.sum(log2, (1, 2, 3))
         else:
             z = apply(y, method=Codec.hyper_analysis)
-            z_hat = jnp.round(z - self.offset)
+            z_hat = jnp.round(z)
             index, mean = (
                 cropped(x, y) for x in self._run(_hyper_synthesis, self.layers, z_hat)
             )
@@ -281,7 +274,7 @@ class TrainedCodec:
         """What is coded of the features of an image at a rate."""
         y = np.asarray(self._run(_scaled, features[None], jnp.full(1, rate))[0])
         if self.scale_tables is None:
-            symbols = _rounded(y - self.offset)
+            symbols = _rounded(y)
             return Latents(symbols, _channels(y.shape), np.zeros_like(y), None)
         (z,) = tiling.tiled(
             lambda part: (np.asarray(self._run(_hyper_analysis, part[None])[0]),),
@@ -290,7 +283,7 @@ class TrainedCodec:
             window=_HYPER_WINDOW,
             margin=_MARGIN,
         )
-        hyper = _rounded(z - self.offset)
+        hyper = _rounded(z)
         rows, means = self._distributions(hyper, y.shape[:2])
         return Latents(_rounded(y - means), rows, means, hyper)
 
@@ -329,7 +322,7 @@ class TrainedCodec:
             rows = _channels(shape)
             symbols = range_coder.decode(strings[0], rows, self.tables)
             return Latents(symbols, rows, np.zeros(shape, np.float32), None)
-        shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), len(self.offset))
+        shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), len(self.tables.offset))
         hyper = range_coder.decode(strings[0], _channels(shape), self.tables)
         rows, means = self._distributions(hyper, (h, w))
         symbols = range_coder.decode(strings[1], rows, self.scale_tables)

@@ -24,6 +24,20 @@ class Named(NamedTuple):
     folder: str | None
 
 
+def names_in(text: str, key: str) -> list[str]:
+    """The parts of a list with commas, the value of `config.KEY`.
+
+    Raises:
+      ValueError: there is none, or one twice.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise ValueError(f"config.{key} must name at least one, found none")
+    if len(set(names)) < len(names):
+        raise ValueError(f"config.{key} names one twice: {text}")
+    return names
+
+
 def load_metrics(text: str) -> list[Named]:
     """The metrics of a comma-separated list of names in METRICS and checkpoint folders.
 
@@ -33,13 +47,8 @@ def load_metrics(text: str) -> list[Named]:
       ValueError: the list is empty or names one twice; and as `pim_jax.load`.
       FileNotFoundError: as `pim_jax.load`.
     """
-    texts = [part.strip() for part in text.split(",") if part.strip()]
-    if not texts:
-        raise ValueError("config.metric must name at least one metric, found none")
-    if len(set(texts)) < len(texts):
-        raise ValueError(f"config.metric names one twice: {text}")
     loaded: list[Named] = []
-    for part in texts:
+    for part in names_in(text, "metric"):
         metric = weights.load(part)
         taken = metric.name in {named.name for named in loaded}
         name = part if part in METRICS or taken else metric.name
@@ -47,10 +56,9 @@ def load_metrics(text: str) -> list[Named]:
     return loaded
 
 
-def bapps(
-    config: ml_collections.ConfigDict, metrics: list[Named], progress: Progress
-) -> list[Table]:
+def bapps(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """BAPPS 2AFC and JND, as `config.parts` says."""
+    metrics = load_metrics(config.metric)
     parts = [part.strip() for part in config.parts.split(",")]
     makers = {
         "2afc": (judgements.two_afc, scoring.two_afc_table),
@@ -76,10 +84,9 @@ def bapps(
     return tables
 
 
-def clic2021(
-    config: ml_collections.ConfigDict, metrics: list[Named], progress: Progress
-) -> list[Table]:
+def clic2021(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """CLIC 2021 perceptual task."""
+    metrics = load_metrics(config.metric)
     for key in ("oracle", "data_dir"):
         if not config[key]:
             raise ValueError(f"config.{key} must be set: CLIC 2021 is not downloaded")
@@ -96,9 +103,10 @@ def clic2021(
 
 
 def behaviour_table(
-    config: ml_collections.ConfigDict, metrics: list[Named], progress: Progress
+    config: ml_collections.ConfigDict, progress: Progress
 ) -> list[Table]:
     """The behaviour tables on held-out frames, with untrained twins if asked for."""
+    metrics = load_metrics(config.metric)
     settings = behaviour.Settings(
         frames=config.frames,
         shifts=tuple(config.shifts),
@@ -161,7 +169,7 @@ def held_out_pairs(
     return frame_pairs.validation_pairs(runs, count, crop=data.crop, seed=seed)
 
 
-Evaluation = Callable[[ml_collections.ConfigDict, list[Named], Progress], list[Table]]
+Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
 EVALUATIONS: dict[str, Evaluation] = {
     "bapps": bapps,

@@ -29,12 +29,15 @@ class Table(NamedTuple):
         100; in files they stay fractions.
       rows: metric -> measure -> score; a row may lack measures.
       notes: what a reader must know.
+      down: rows go down the screen, measures across, for tables with many rows. Such
+        tables have no bars.
     """
 
     title: str
     columns: Mapping[str, str]
     rows: Mapping[str, Mapping[str, Score]]
     notes: Sequence[str] = ()
+    down: bool = False
 
 
 def _shown(score: Score | None, unit: str) -> str:
@@ -50,19 +53,24 @@ def _shown(score: Score | None, unit: str) -> str:
 
 
 def show(table: Table, console: rich.console.Console | None = None) -> None:
-    """Prints a table, metrics side by side so that it fits, with its notes below."""
+    """Prints a table with its notes below, metrics side by side unless it goes down."""
     console = console or rich.console.Console()
     screen = rich.table.Table(
         title=table.title,
         caption="\n".join(table.notes) or None,
         caption_justify="left",
     )
-    screen.add_column("")
-    for metric in table.rows:
-        screen.add_column(metric, justify="right", overflow="fold")
+    grid: list[Sequence[str]] = [["", *table.rows]]
     for measure, unit in table.columns.items():
         scores = [_shown(row.get(measure), unit) for row in table.rows.values()]
-        screen.add_row(f"{measure} {unit}".rstrip(), *scores)
+        grid.append([f"{measure} {unit}".rstrip(), *scores])
+    if table.down:
+        grid = list(zip(*grid, strict=True))
+    screen.add_column("")
+    for name in grid[0][1:]:
+        screen.add_column(name, justify="right", overflow="fold")
+    for line in grid[1:]:
+        screen.add_row(*line)
     console.print(screen)
 
 
@@ -91,7 +99,7 @@ def as_json(table: Table) -> dict[str, Any]:
 def save(
     tables: Sequence[Table], folder: str | Path, name: str, about: Mapping[str, Any]
 ) -> list[Path]:
-    """Writes FOLDER/NAME.json, .csv and .png, and returns their paths.
+    """Writes FOLDER/NAME.json, .csv and, of tables with bars, .png; returns their paths.
 
     Args:
       tables: what to write, all into the same three files.
@@ -105,7 +113,10 @@ def save(
     content = {**about, "tables": [as_json(table) for table in tables]}
     paths[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     _write_csv(tables, paths[1])
-    bar_chart(tables).savefig(paths[2], dpi=120)
+    with_bars = [table for table in tables if not table.down]
+    if not with_bars:
+        return paths[:2]
+    bar_chart(with_bars).savefig(paths[2], dpi=120)
     return paths
 
 

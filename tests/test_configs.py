@@ -7,7 +7,8 @@ from pathlib import Path
 import ml_collections
 import pytest
 
-from pim_jax import evaluations
+import codec_jax.evaluations
+import pim_jax.evaluations
 from pim_jax.model import ModelConfig
 from pim_jax.training import optimizer
 
@@ -26,6 +27,8 @@ VARIANTS = {
     "eval_bapps": [""],
     "eval_behaviour": ["", "demo"],
     "eval_clic2021": [""],
+    "eval_complexity": [""],
+    "eval_kodak": [""],
 }
 CASES = [(name, variant) for name, several in VARIANTS.items() for variant in several]
 TRAINING = [case for case in CASES if case[0] == "pim"]
@@ -86,4 +89,5 @@ def test_the_published_architecture_is_the_default():
 
 @pytest.mark.parametrize("name", [n for n in VARIANTS if n.startswith("eval_")])
 def test_evaluations_exist(name):
-    assert module(name).get_config().evaluation in evaluations.EVALUATIONS
+    known = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS
+    assert module(name).get_config().evaluation in known

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import jax
 import ml_collections
+import PIL.Image
 import pytest
+import skimage.data
 import small_bapps
 
 from pim_jax import evaluations, weights
@@ -65,6 +67,26 @@ def test_bapps_from_the_command_line(tmp_path, checkpoint):
     assert (tmp_path / "out" / "bapps.png").stat().st_size > 1000
 
 
+def test_codecs_from_the_command_line(tmp_path):
+    (tmp_path / "images").mkdir()
+    picture = skimage.data.astronaut()[60:124, 180:276]
+    PIL.Image.fromarray(picture).save(tmp_path / "images" / "a.png")
+    done = run(
+        "--config=configs/eval_kodak.py",
+        "--config.codec=webp",
+        f"--config.images_dir={tmp_path / 'images'}",
+        "--config.metrics=psnr",
+        "--config.qualities=5",
+        f"--config.out={tmp_path / 'out'}",
+    )
+    assert done.returncode == 0, done.stderr
+    for text in ("jpeg 92", "webp 90", "differences to jpeg", "BD-PSNR", "Anchor"):
+        assert text in done.stdout
+    for name in ("kodak.json", "kodak.csv", "points.csv", "rate_distortion.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 500
+    assert not (tmp_path / "out" / "kodak.png").exists()
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -89,12 +111,12 @@ def config_of(name, **changes):
 
 
 def test_wrong_settings_are_named(tmp_path):
-    config = config_of("eval_bapps.py", data_dir=str(tmp_path))
+    config = config_of("eval_bapps.py", data_dir=str(tmp_path), metric="psnr")
     with pytest.raises(FileNotFoundError, match="official layout"):
-        evaluations.bapps(config, [], print)
+        evaluations.bapps(config, print)
     config.parts = "3afc"
     with pytest.raises(ValueError, match=r"config\.parts must be among"):
-        evaluations.bapps(config, [], print)
+        evaluations.bapps(config, print)
     for text, message in (("ssim,ssim", "names one twice"), (" ,", "found none")):
         with pytest.raises(ValueError, match=message):
             evaluations.load_metrics(text)
@@ -104,13 +126,14 @@ def test_clic_needs_its_files():
     config = config_of("eval_clic2021.py")
     assert isinstance(config, ml_collections.ConfigDict)
     with pytest.raises(ValueError, match=r"config\.oracle must be set"):
-        evaluations.clic2021(config, [], print)
+        evaluations.clic2021(config, print)
 
 
 def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
     config = config_of(
         "eval_behaviour.py",
         **{
+            "metric": f"psnr,{checkpoint}",
             "frames": 2,
             "others": 4,
             "queries": 3,
@@ -122,8 +145,7 @@ def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
             "data.crop": 32,
         },
     )
-    metrics = evaluations.load_metrics(f"psnr,{checkpoint}")
-    tables = evaluations.behaviour_table(config, metrics, print)
+    tables = evaluations.behaviour_table(config, print)
     assert list(tables[2].rows) == ["psnr", "tiny", "tiny untrained"]
     # The checkpoint holds the very weights that seed 0 starts from.
     trained, start = tables[2].rows["tiny"], tables[2].rows["tiny untrained"]

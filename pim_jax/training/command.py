@@ -8,9 +8,10 @@ from absl import app, flags, logging
 
 flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
-# What the packages raise for wrong input. A misspelt config key is a KeyError inside an
-# AttributeError; any other AttributeError is a defect of ours and keeps its trace.
-USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError)
+# What the packages raise for wrong input, or for want of an optional library. A misspelt
+# config key is a KeyError inside an AttributeError; any other AttributeError is a defect
+# of ours and keeps its trace.
+USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError, ImportError)
 
 
 def message(error: BaseException) -> str:

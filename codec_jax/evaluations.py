@@ -1,0 +1,265 @@
+"""From the config of an evaluation of codecs to its tables: what `eval.py` can run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+from codec_jax import complexity, curves, evaluate, measurements, weights
+from codec_jax.classical import CLASSICAL
+from codec_jax.evaluate import Curve
+from codec_jax.measurements import Coder, Measurement
+from codec_jax.models.config import MODELS
+from pim_jax.data import images
+from pim_jax.evaluations import names_in
+from pim_jax.tables import Score, Table
+
+Progress = Callable[[str], None]
+
+# Measures that Bjøntegaard differences are made of -> what brings them to dB.
+_IN_DECIBEL: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "psnr": np.asarray,
+    "ms-ssim": evaluate.decibel,
+}
+# In CompressAI's files these are called otherwise.
+_COMPRESSAI = {"psnr": "psnr-rgb", "ms-ssim": "ms-ssim-rgb"}
+
+
+def codecs_named(names: Sequence[str]) -> list[Coder]:
+    """Classical codecs by their names, learned ones by name or folder.
+
+    A folder is called by the codec's own name, or by all of it where that is taken.
+
+    Raises:
+      ValueError, FileNotFoundError: neither a classical codec nor one that
+        `codec_jax.load` knows.
+    """
+    found: list[Coder] = []
+    for name in names:
+        if name in CLASSICAL:
+            codec = CLASSICAL[name]
+            found.append(Coder(name, codec.qualities, codec.compress, codec.decompress))
+        else:
+            learned = _learned(name)
+            taken = learned.name in {coder.name for coder in found}
+            found.append(learned._replace(name=name) if taken else learned)
+    return found
+
+
+def _learned(name: str) -> Coder:
+    try:
+        codec = weights.load(name)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(
+            f"{error}; classical codecs: {', '.join(CLASSICAL)}"
+        ) from error
+    return Coder(
+        codec.name,
+        tuple(codec.rates),
+        lambda image, rate: codec.compress(image, rate=rate),
+        codec.decompress,
+    )
+
+
+def kodak(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+    """Rates, qualities and times of codecs on a folder of images, and BD figures.
+
+    Beside the tables it writes, to `config.out`: points.csv, every image with every
+    setting; curves/CODEC.json, in CompressAI's format; rate_distortion.png.
+    """
+    if not config.images_dir:
+        raise ValueError("config.images_dir must name a folder of images, found none")
+    scores = measurements.scores_named(config.metrics)
+    published = curves.read_published(config.curves_dir) if config.curves_dir else []
+    paths = images.list_images(config.images_dir)[: config.limit or None]
+    names = names_in(config.codec, "codec")
+    if config.anchor and config.anchor not in names:
+        names = [config.anchor, *names]
+    points: list[Measurement] = []
+    for coder in codecs_named(names):
+        chosen = measurements.spread(coder.settings, config.qualities)
+        coder = coder._replace(settings=chosen)
+        points += measurements.measure(coder, paths, scores, progress)
+    averages = averaged(points)
+    measured = decibel_curves(points)
+    write(Path(config.out), points, averages, measured, published)
+    tables = [points_table(averages, len(paths), config.out)]
+    if config.anchor and measured and len(averages) > 1:
+        limits = (config.lowest_bpp, config.highest_bpp or np.inf)
+        tables.append(bd_table(measured, config.anchor, limits))
+    return tables
+
+
+Averages = dict[str, dict[float, dict[str, float]]]
+
+
+def _grouped(
+    points: Sequence[Measurement],
+) -> dict[str, dict[float, list[Measurement]]]:
+    """Codec -> setting -> measurements, one for each image."""
+    groups: dict[str, dict[float, list[Measurement]]] = {}
+    for point in points:
+        settings = groups.setdefault(point.codec, {})
+        settings.setdefault(point.setting, []).append(point)
+    return groups
+
+
+def averaged(points: Sequence[Measurement]) -> Averages:
+    """Means over images: codec -> setting -> bpp, scores by name, seconds.
+
+    PSNR is averaged in dB; see `evaluate.rate_points`.
+    """
+    return {
+        codec: {
+            setting: {
+                "bpp": float(np.mean([p.bpp for p in group])),
+                **{
+                    key: float(np.mean([p.scores[key] for p in group]))
+                    for key in group[0].scores
+                },
+                "encode": float(np.mean([p.encode_seconds for p in group])),
+                "decode": float(np.mean([p.decode_seconds for p in group])),
+            }
+            for setting, group in settings.items()
+        }
+        for codec, settings in _grouped(points).items()
+    }
+
+
+def decibel_curves(points: Sequence[Measurement]) -> dict[str, dict[str, Curve]]:
+    """Measure -> codec -> curve, for those measures that were scored and have dB.
+
+    MS-SSIM is brought to dB after averaging, as published curves of it are.
+    """
+    return {
+        measure: {
+            codec: _curve([*settings.values()], measure)
+            for codec, settings in _grouped(points).items()
+        }
+        for measure in _IN_DECIBEL
+        if measure in points[0].scores
+    }
+
+
+def _curve(settings: Sequence[Sequence[Measurement]], measure: str) -> Curve:
+    curve = evaluate.rate_points(
+        [[point.bpp for point in group] for group in settings],
+        [[point.scores[measure] for point in group] for group in settings],
+    )
+    return Curve(curve.bpp, _IN_DECIBEL[measure](curve.quality))
+
+
+def write(
+    folder: Path,
+    points: Sequence[Measurement],
+    averages: Averages,
+    measured: Mapping[str, Mapping[str, Curve]],
+    published: Sequence[curves.Published],
+) -> None:
+    """Writes the files that `kodak` describes."""
+    (folder / "curves").mkdir(parents=True, exist_ok=True)
+    curves.write_csv(folder / "points.csv", [_flat(point) for point in points])
+    for codec, settings in averages.items():
+        results = {
+            _COMPRESSAI.get(key, key): [values[key] for values in settings.values()]
+            for key in ("bpp", *points[0].scores)
+        }
+        for key in ("encode", "decode"):
+            seconds = [values[key] for values in settings.values()]
+            results[key.removesuffix("e") + "ing_time"] = seconds
+        ladder = ", ".join(f"{setting:g}" for setting in settings)
+        # A codec may be called by a path.
+        path = folder / "curves" / f"{codec.replace('/', '-')}.json"
+        curves.write_compressai(path, codec, f"real files, settings {ladder}", results)
+    if measured:
+        figure = curves.figure(measured, published)
+        figure.savefig(folder / "rate_distortion.png", dpi=120)
+
+
+def _flat(point: Measurement) -> dict[str, object]:
+    """A measurement as a row of the CSV file."""
+    row = point._asdict()
+    scores = row.pop("scores")
+    return {**row, **scores}
+
+
+def points_table(averages: Averages, count: int, folder: str) -> Table:
+    """Means over the images, a row for each codec and setting."""
+    rows = {
+        f"{codec} {setting:g}": {key: Score(value) for key, value in values.items()}
+        for codec, settings in averages.items()
+        for setting, values in settings.items()
+    }
+    units = {"psnr": "dB", "encode": "s", "decode": "s"}
+    columns = {key: units.get(key, "") for key in next(iter(rows.values()))}
+    return Table(
+        f"Rate and distortion, means over {count} images",
+        columns,
+        rows,
+        notes=(
+            "bpp: of whole files. Qualities: of decoded 8-bit RGB; PSNR averaged in dB.",
+            "Metrics other than psnr, ssim and ms-ssim are distances.",
+            f"Every image: {folder}/points.csv; curves: {folder}/rate_distortion.png, "
+            f"{folder}/curves/",
+        ),
+        down=True,
+    )
+
+
+def bd_table(
+    measured: Mapping[str, Mapping[str, Curve]],
+    anchor: str,
+    limits: tuple[float, float],
+) -> Table:
+    """Bjøntegaard differences to the anchor: method, BD-rate, BD-PSNR, same for MS-SSIM.
+
+    Args:
+      measured: measure -> codec -> curve in dB.
+      anchor: the codec that the others are compared with.
+      limits: only points with rates in this range, in bits per pixel, are used.
+    """
+    columns: dict[str, str] = {}
+    rows: dict[str, dict[str, Score]] = {}
+    notes = [
+        f"Anchor: {anchor}. Interpolation: {evaluate.INTERPOLATION}, logarithm of rate. "
+        f"Points from {limits[0]:g} to {limits[1]:g} bpp; ranges in common:"
+    ]
+    for measure, several in measured.items():
+        rate, quality = f"BD-rate ({measure})", f"BD-{measure.upper()}"
+        columns |= {rate: "%", quality: "dB"}
+        first = evaluate.within(several[anchor], *limits)
+        for codec, curve in several.items():
+            if codec == anchor:
+                continue
+            row = rows.setdefault(codec, {})
+            try:
+                second = evaluate.within(curve, *limits)
+                row[rate] = Score(evaluate.bd_rate(first, second) / 100)
+                row[quality] = Score(evaluate.bd_psnr(first, second))
+                notes.append(f"{codec}, {measure}: {_ranges(first, second)}")
+            except ValueError as error:
+                notes.append(f"{codec}, {measure}: {error}")
+    title = f"Bjøntegaard differences to {anchor}"
+    return Table(title, columns, rows, notes, down=True)
+
+
+def _ranges(anchor: Curve, curve: Curve) -> str:
+    low, high = evaluate.common_qualities(anchor, curve)
+    cheap, dear = evaluate.common_rates(anchor, curve)
+    return f"{low:.2f} to {high:.2f} dB, {cheap:.3f} to {dear:.3f} bpp"
+
+
+def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+    """Parameters and multiply-accumulates of the architectures in `config.models`."""
+    names = names_in(config.models, "models")
+    unknown = [name for name in names if name not in MODELS]
+    if unknown:
+        raise ValueError(f"config.models must be among {[*MODELS]}, found {unknown}")
+    progress("tracing")
+    return [complexity.table({name: MODELS[name] for name in names})]
+
+
+Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
+
+EVALUATIONS: dict[str, Evaluation] = {"kodak": kodak, "complexity": complexities}

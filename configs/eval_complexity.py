@@ -1,0 +1,24 @@
+"""Complexity of learned codecs: parameters, multiply-accumulates per pixel.
+
+    python eval.py --config=configs/eval_complexity.py --config.models=bls2017,mbt2018-mean
+
+Hardware: any, nothing is computed but counts. Time: some seconds.
+Result: a table, and OUT/complexity.{json,csv}. To expect for mbt2018-mean (N = 128,
+M = 192): 7.0 million parameters, 48.9 kMAC/px to encode and 47.6 to decode.
+"""
+
+import ml_collections
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """The settings; there are no variants."""
+    if variant:
+        raise ValueError(
+            f"configs/eval_complexity.py has no variant {variant!r}, nor any other"
+        )
+    config = ml_collections.ConfigDict()
+    config.evaluation = "complexity"
+    # Keys of codec_jax.models.config.MODELS, with commas.
+    config.models = "bls2017,bmshj2018-factorized,bmshj2018-hyperprior,mbt2018-mean"
+    config.out = "runs/eval_complexity"
+    return config.lock()
