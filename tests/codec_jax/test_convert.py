@@ -12,8 +12,8 @@ from codec_jax import convert
 from codec_jax.coding import range_coder
 from codec_jax.entropy import scales
 from codec_jax.models.codec import Codec
-from codec_jax.trained import TrainedCodec
 from codec_jax.models.config import CodecConfig
+from codec_jax.trained import TrainedCodec
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 NAMES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean")
