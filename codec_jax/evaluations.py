@@ -11,6 +11,7 @@ from codec_jax.classical import CLASSICAL
 from codec_jax.evaluate import Curve
 from codec_jax.measurements import Coder, Measurement
 from codec_jax.models.config import MODELS
+from codec_jax.toy.evaluation import toy
 from pim_jax.data import images
 from pim_jax.evaluations import names_in
 from pim_jax.tables import Score, Table
@@ -262,4 +263,8 @@ def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[
 
 Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
-EVALUATIONS: dict[str, Evaluation] = {"kodak": kodak, "complexity": complexities}
+EVALUATIONS: dict[str, Evaluation] = {
+    "kodak": kodak,
+    "complexity": complexities,
+    "toy": toy,
+}

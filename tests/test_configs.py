@@ -8,6 +8,7 @@ import ml_collections
 import pytest
 
 import codec_jax.evaluations
+import codec_jax.toy.task
 import pim_jax.evaluations
 from pim_jax.model import ModelConfig
 from pim_jax.training import optimizer
@@ -29,6 +30,8 @@ VARIANTS = {
     "eval_clic2021": [""],
     "eval_complexity": [""],
     "eval_kodak": [""],
+    "eval_toy": ["", *module("toy").SOURCES],
+    "toy": ["", *module("toy").VARIANTS, "sawbridge,ltc"],
 }
 CASES = [(name, variant) for name, several in VARIANTS.items() for variant in several]
 TRAINING = [case for case in CASES if case[0] == "pim"]
@@ -71,6 +74,13 @@ def test_training_settings_are_accepted(name, variant):
     optimizer.make(config.optimizer, config.steps)
     assert config.optimizer.warmup_steps < config.steps
     assert config.checkpoint_every <= config.steps
+
+
+@pytest.mark.parametrize("variant", VARIANTS["toy"])
+def test_settings_of_toys_are_accepted(variant):
+    config = module("toy").get_config(variant)
+    assert codec_jax.toy.task.make(config).evaluations
+    assert config.evaluate_every <= config.steps
 
 
 def test_variants_state_only_differences():
