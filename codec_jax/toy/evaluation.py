@@ -78,7 +78,8 @@ def table(
     notes = [
         f"lambda = {config.lmbda:g}. R: bits for a vector. D: {config.distortion} of the "
         "squared errors over a vector's components.",
-        f"{samples} fresh samples or a few more, rounded; R is -log2 of the prior's probability.",
+        f"{samples} fresh samples or a few more, rounded; R is -log2 of the prior's "
+        "probability.",
         f"Means of {len(next(iter(scores.values())))} seeds; below, least and largest.",
     ]
     if (config.source, config.lmbda, config.distortion) == _PUBLISHED_AT:
