@@ -228,7 +228,7 @@ def test_levels_of_the_dither_are_equally_frequent():
 
 
 def test_the_error_with_dither_does_not_depend_on_the_latents():
-    """Uniform to within the spacing of the offsets; without dither it is a function of y."""
+    """Uniform to within the spacing of the offsets, wherever y lies."""
     offsets = ops.dither((40_000,), levels=255)
     for y in (0.0, 0.1, 0.25, 0.5, 7.77, -3.3):
         rounded = ops.round_with_dither(jnp.full(offsets.shape, y), offsets)
