@@ -165,9 +165,7 @@ def _to_few_forward(x: Array, kernel: Array, stride: int) -> Any:
     return by_products(x, kernel, stride), (x, kernel)
 
 
-def _to_few_backward(
-    stride: int, saved: Any, gradient: Array
-) -> tuple[Array, Array]:
+def _to_few_backward(stride: int, saved: Any, gradient: Array) -> tuple[Array, Array]:
     x, kernel = saved
     of_kernel = _correlate(gradient, x, kernel.shape[0], stride)
     return convolve(gradient, _transpose(kernel), stride), _transpose(of_kernel)

@@ -32,6 +32,7 @@ VARIANTS = {
     "eval_clic2021": [""],
     "eval_complexity": [""],
     "eval_kodak": [""],
+    "eval_photograph": [""],
     "eval_toy": ["", *module("toy").SOURCES],
     "toy": ["", *module("toy").VARIANTS, "sawbridge,ltc"],
 }
