@@ -17,12 +17,15 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints/$(SET).txt
 	$(BIN)/python -m pip install --quiet -c constraints/$(SET).txt -e '.[$(EXTRAS)]'
 	touch $@
 
-# Trains a small PIM on two packaged clips, then scores it beside its untrained self.
+# Trains a small PIM on two packaged clips, scores it beside its untrained self, and
+# compresses a photograph beside JPEG.
 demo: install
 	$(BIN)/python train.py --config=configs/pim.py:demo --workdir=runs/demo
 	$(BIN)/python eval.py --config=configs/eval_behaviour.py:demo \
 	    --config.metric=ssim,runs/demo --config.out=runs/demo/behaviour \
 	    --config.data.crop=32
+	$(BIN)/python eval.py --config=configs/eval_photograph.py \
+	    --config.report=runs/demo/report.html --config.out=runs/demo/photograph
 	@echo "Curves and pictures: runs/demo/report.html   Tables: runs/demo/behaviour/"
 
 test: install

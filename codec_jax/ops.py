@@ -115,11 +115,26 @@ def _soft_round(y: Array, alpha: Array) -> Array:
 
 
 def _soft_round_inverse(z: Array, alpha: Array) -> Array:
-    middle = jax.lax.stop_gradient(jnp.floor(z)) + 0.5
-    # At integers and a large alpha the argument rounds to 1, where atanh is infinite.
-    edge = 1 - 2 * jnp.finfo(z.dtype).epsneg
-    inner = jnp.clip(2 * (z - middle) * jnp.tanh(alpha / 2), -edge, edge)
-    return middle + jnp.clip(jnp.arctanh(inner) / alpha, -0.5, 0.5)
+    floor = jax.lax.stop_gradient(jnp.floor(z))
+    above = z - floor
+    from_middle = above - 0.5
+    # At the middle, where both sides meet, each passes half of the gradient.
+    up = _bent(jnp.maximum(from_middle, 0), 1 - above, alpha)
+    down = _bent(jnp.maximum(-from_middle, 0), above, alpha)
+    return floor + 0.5 + (up - down)
+
+
+def _bent(r: Array, left: Array, alpha: Array) -> Array:
+    """atanh(2 r tanh(alpha / 2)) / alpha, 0 <= r <= 1/2, with left = 1/2 - r where r > 0.
+
+    In a form whose precision does not suffer at either end. So close to an integer that
+    float32 hardly tells them apart, it is 1/2, and the slope, up to e^alpha, is not used.
+    """
+    slope = jnp.tanh(alpha / 2)
+    room = jax.nn.sigmoid(-alpha) + left * slope
+    edge = jnp.finfo(r.dtype).epsneg
+    bent = jnp.log1p(2 * r * slope / jnp.maximum(room, edge)) / (2 * alpha)
+    return jnp.where(room < edge, 0.5, bent)
 
 
 def with_expected_gradient(
@@ -154,7 +169,8 @@ def dither(shape: tuple[int, ...], levels: int = 15) -> Float[Array, "*s"]:
     (Ziv 1985). The offsets are multiples of 1 / (levels + 1), so that there is one
     probability table for each; threefry is defined bit by bit and the same everywhere.
     """
-    drawn = jax.random.randint(jax.random.key(1234), shape, 0, levels)
+    key = jax.random.key(1234, impl="threefry2x32")
+    drawn = jax.random.randint(key, shape, 0, levels)
     return (drawn + 1) / jnp.float32(levels + 1) - 0.5
 
 

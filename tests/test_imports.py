@@ -33,6 +33,7 @@ codec_jax.layers codec_jax.entropy codec_jax.curves codec_jax.measurements
 codec_jax.models
 codec_jax.complexity codec_jax.convert codec_jax.trained codec_jax.task codec_jax.toy
 codec_jax.weights
+codec_jax.photograph
 codec_jax.evaluations codec_jax.cli
 codec_jax
 train.py eval.py

@@ -32,7 +32,7 @@ _LARGEST_SHIFT = 20
 # Start: hyper latents of about 1 become activations of some tens, and these indexes.
 _GAINS = (32.0, 1.0, 1 / 16)
 _HIDDEN_BIAS = 32.0
-_FIRST_INDEX = 18.0  # a scale of 1
+FIRST_INDEX = 18.0  # a scale of 1
 
 
 class Layer(NamedTuple):
@@ -140,7 +140,7 @@ class IntegerHyperSynthesis(nn.Module):
             # Halves up, as integers are shifted.
             h = ops.upper_bound(_round_half_up(h), LARGEST_ACTIVATION)
         out = self.convs[-1](h)
-        index = _round_half_up(out[..., : self.latents] + _FIRST_INDEX)
+        index = _round_half_up(out[..., : self.latents] + FIRST_INDEX)
         index = ops.upper_bound(ops.lower_bound(index, 0), scales.COUNT - 1)
         means = out[..., self.latents :] if self.means else jnp.zeros_like(index)
         return index, means
@@ -217,7 +217,7 @@ def parameters(
     last = frozen[-1]
     sums = _sums(h, last, 1)
     raised = sums[..., :latents]
-    raised += ops.aligned(round(_FIRST_INDEX) << last.shift[:latents], raised)
+    raised += ops.aligned(round(FIRST_INDEX) << last.shift[:latents], raised)
     first = Layer(last.kernel, last.bias, last.shift[:latents])
     index = jnp.clip(_divided(raised, first), 0, scales.COUNT - 1)
     if sums.shape[-1] == latents:
