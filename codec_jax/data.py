@@ -22,23 +22,29 @@ Images = Sequence[np.ndarray]  # of uint8 (h, w, 3), read when they are asked fo
 
 
 def find_images(folders: str) -> list[Path]:
-    """The image files of folders and all their subfolders, sorted.
+    """The image files of folders and all their subfolders, sorted, each file once.
 
     Args:
       folders: paths, separated by commas.
 
-    Raises: FileNotFoundError if there is no such folder, or no image in it.
+    Raises: FileNotFoundError if there is no such folder, or no image in it; ValueError
+      for an empty name, which would be the working directory.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     for folder in folders.split(","):
+        if not folder:
+            raise ValueError(
+                f"data.image_dir: expected folders with commas, found {folders!r}"
+            )
         root = Path(folder).expanduser()
         if not root.is_dir():
             raise FileNotFoundError(f"data.image_dir: no such folder: {root}")
         files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
         if not files:
             raise FileNotFoundError(f"no image file ({', '.join(SUFFIXES)}) in {root}")
-        found += files
-    return found
+        # A folder may lie inside another: no file is to be trained on and held out.
+        found |= {path.resolve(): path for path in files}
+    return [*found.values()]
 
 
 def read_folders(folders: str, validation_fraction: float) -> dict[str, Images]:
@@ -77,7 +83,8 @@ class TfdsImages(Sequence):  # type: ignore[type-arg]
       split: such as 'train'.
       data_dir: where tfds keeps its data; None is its own default.
 
-    Raises: ValueError if there is no such data set, split or feature 'image'.
+    Raises: ValueError if there is no such data set or split, or no feature 'image' of
+      8-bit grey or RGB images.
     """
 
     def __init__(self, name: str, split: str, data_dir: str | None = None) -> None:
@@ -86,13 +93,20 @@ class TfdsImages(Sequence):  # type: ignore[type-arg]
         try:
             builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
             builder.download_and_prepare(file_format="array_record")
-            self._source = builder.as_data_source(split=split)
         except tfds.core.DatasetNotFoundError as error:
             raise ValueError(f"data.tfds: {error}") from error
-        if "image" not in builder.info.features:
+        image = builder.info.features.get("image")
+        if image is None or image.dtype != np.uint8 or image.shape[-1] not in (1, 3):
             raise ValueError(
-                f"data.tfds: {name!r} has {[*builder.info.features]}, expected 'image'"
+                f"data.tfds: {name!r} has {builder.info.features}, expected 'image' of "
+                "8 bits with 1 or 3 channels"
             )
+        if split not in builder.info.splits:
+            raise ValueError(
+                f"data.tfds: {name!r} has no split {split!r}, only "
+                f"{[*builder.info.splits]}"
+            )
+        self._source = builder.as_data_source(split=split)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -128,8 +142,10 @@ def batches(
         crop with antialiasing, which also removes what an earlier codec left in them.
 
     Returns: iterator of {'image': (batch_size / process_count, crop, crop, 3) uint8}.
-    Raises: ValueError if the batch does not divide, or for a range that is none.
+    Raises: ValueError if the batch does not divide, for a range that is none, or for a
+      crop below 1.
     """
+    _check_positive("crop", crop)
     if not 0 < scale[0] <= scale[1]:
         raise ValueError(f"data.scale must be 0 < low <= high, got {scale}")
     rows = batching.rows_of_process(batch_size, process_index, process_count)
@@ -151,7 +167,12 @@ def batches(
 
 
 def validation_crops(images: Images, n: int, crop: int) -> np.ndarray:
-    """A fixed choice of crops at the images' own scale: uint8 (n, crop, crop, 3)."""
+    """A fixed choice of crops at the images' own scale: uint8 (n, crop, crop, 3).
+
+    Raises: ValueError for no crops, or crops of no pixels.
+    """
+    _check_positive("validation_crops", n)
+    _check_positive("validation_crop", crop)
     generators = (batching.generator(0, _VALIDATION, row) for row in range(n))
     return np.stack(
         [
@@ -159,6 +180,11 @@ def validation_crops(images: Images, n: int, crop: int) -> np.ndarray:
             for row, rng in enumerate(generators)
         ]
     )
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"data.{name} is {value}, expected >= 1")
 
 
 def random_crop(
@@ -170,7 +196,7 @@ def random_crop(
 ) -> np.ndarray:
     """(crop, crop, 3) uint8 from a window of a random size and place."""
     size = np.array(image.shape[:2])
-    side = min(round(crop * rng.uniform(*scale)), *size)
+    side = max(1, min(round(crop * rng.uniform(*scale)), *size))
     top, left = rng.integers(0, size - side + 1)
     window = image[top : top + side, left : left + side]
     if side != crop:

@@ -173,13 +173,17 @@ def _clipped(metric: Any) -> Distortion:
 def scaled(factors: Mapping[str, float]) -> optax.GradientTransformation:
     """Multiplies the updates of whole modules: learning rates of their own.
 
+    Adam and Muon keep moments for each array, so this is what a second optimizer of the
+    same kind would do, except that the norm for clipping is that of all gradients.
+
     Args:
-      factors: top-level name of parameters -> factor; 1 for all others.
+      factors: top-level name of parameters -> factor; 1 for all others. One that is 1
+        may also be of a module that this model has not.
     """
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        unknown = sorted(set(factors) - set(updates))
+        unknown = sorted(k for k in factors if k not in updates and factors[k] != 1)
         if unknown:
             raise ValueError(
                 f"optimizer.factors has {unknown}; parameters are {sorted(updates)}"

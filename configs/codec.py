@@ -15,6 +15,16 @@ import ml_collections
 
 from codec_jax.models.config import MODELS
 
+MODULES = (
+    "analysis_transform",
+    "synthesis_transform",
+    "hyper_analysis_transform",
+    "hyper_synthesis_transform",
+    "prior",
+    "log_gain",
+    "log_inverse_gain",
+)
+
 
 def get_config(variants: str = "mbt2018-mean") -> ml_collections.ConfigDict:
     """The settings: of the first word the model, of all others what differs."""
@@ -57,8 +67,10 @@ def get_config(variants: str = "mbt2018-mean") -> ml_collections.ConfigDict:
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
     config.optimizer.weight_decay = 0.0
-    # Factors of the learning rate of single modules of `models.codec.Codec`.
-    config.optimizer.factors = ml_collections.ConfigDict({"prior": 1.0})
+    # Factors of the learning rate of single modules of `models.codec.Codec`, in place of
+    # a second optimizer: CompressAI's trains part of the prior at ten times the rate. 0
+    # freezes a module.
+    config.optimizer.factors = ml_collections.ConfigDict(dict.fromkeys(MODULES, 1.0))
 
     config.data = ml_collections.ConfigDict()
     config.data.image_dir = ""  # folders with commas; subfolders are searched

@@ -1,6 +1,7 @@
 """What an architecture is made of; the published ones by name."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -61,12 +62,17 @@ class CodecConfig:
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"model.{name} is {value}, expected >= 1")
+        if any(width < 1 for width in self.factorized_filters):
+            raise ValueError(
+                f"model.factorized_filters is {self.factorized_filters}, expected >= 1"
+            )
         if self.offsets and self.hyper == "integer" and self.prior != "factorized":
             raise ValueError("model.offsets: an integer hyper-synthesis reads integers")
         rising = all(
             a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False)
         )
-        if not self.lambdas or self.lambdas[0] <= 0 or not rising:
+        finite = all(0 < value < math.inf for value in self.lambdas)
+        if not self.lambdas or not finite or not rising:
             raise ValueError(
                 f"model.lambdas is {self.lambdas}, expected positive and ascending"
             )
