@@ -8,7 +8,7 @@ EXTRAS = $(if $(filter full,$(SET)),tfc$(comma)dev,dev)
 BIN = $(VENV)/bin
 comma = ,
 
-.PHONY: install demo test test-fast lint bench clean
+.PHONY: install demo test test-fast lint bench ship-codec clean
 
 install: $(VENV)/.installed
 
@@ -41,6 +41,11 @@ lint: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks.speed --out=runs/bench.json
+
+# Makes the averaged weights of a run those that ship: make ship-codec RUN=runs/codec
+ship-codec: install
+	$(BIN)/codec-jax freeze $(RUN) --name ms64 --out codec_jax/packaged/ms64.npz
+	cd codec_jax/packaged && sha256sum ms64.npz > ms64.sha256
 
 clean:
 	rm -rf .venv .venv-modern build *.egg-info

@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +34,9 @@ FORMAT = 1
 FROZEN = "codec.npz"  # in the folder of a run
 
 
-class Packaged(NamedTuple):
-    """Weights inside this package: file in `codec_jax/packaged`, and its SHA-256."""
-
-    file: str
-    sha256: str
-
-
-PACKAGED: dict[str, Packaged] = {}
+# Weights inside this package, in `codec_jax/packaged`; beside each its SHA-256 in a file
+# `.sha256`, as `sha256sum` writes it, and its card `.md`.
+PACKAGED = {"ms64": "ms64.npz"}
 
 
 class UnknownCodecError(ValueError, FileNotFoundError):
@@ -209,13 +204,14 @@ def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, A
     return codec, {"config": config}
 
 
-def _packaged(entry: Packaged) -> TrainedCodec:
-    path = resources.files("codec_jax") / "packaged" / entry.file
-    data = path.read_bytes()
+def _packaged(file: str) -> TrainedCodec:
+    folder = Path(str(resources.files("codec_jax"))) / "packaged"
+    data = (folder / file).read_bytes()
+    expected = (folder / file).with_suffix(".sha256").read_text().split()[0]
     found = hashlib.sha256(data).hexdigest()
-    if found != entry.sha256:
-        raise ValueError(f"{path}: SHA-256 is {found}, expected {entry.sha256}")
-    return parse(data, str(path))
+    if found != expected:
+        raise ValueError(f"{file}: SHA-256 is {found}, expected {expected}")
+    return parse(data, file)
 
 
 def _unknown(name: str) -> str:

@@ -4,7 +4,7 @@
         --config.data.image_dir=DIR
     python train.py --config=configs/codec.py:mbt2018-mean,narrow --workdir=... ...
 
-The argument is a model of `codec_jax.models.config.MODELS`, then variants. Hardware: one
+The argument is a model of `codec_jax.models.config.MODELS`, and variants. Hardware: one
 GPU or a TPU; the time there has not been measured. `narrow`: half the width, for two CPU
 cores, about 0.3 s for a step; `docs/results.md` records a run with its results.
 """
@@ -26,11 +26,11 @@ MODULES = (
 )
 
 
-def get_config(variants: str = "mbt2018-mean") -> ml_collections.ConfigDict:
-    """The settings: of the first word the model, of all others what differs."""
-    model, *others = variants.split(",")
-    if model not in MODELS:
-        raise ValueError(f"no model {model!r}, expected one of {[*MODELS]}")
+def get_config(variants: str = "") -> ml_collections.ConfigDict:
+    """The settings: of one word the model, of all others what differs."""
+    words = [word for word in variants.split(",") if word]
+    model = next((word for word in words if word in MODELS), "mbt2018-mean")
+    others = [word for word in words if word != model]
     config = ml_collections.ConfigDict()
     config.task = "codec"
     config.seed = 0
@@ -86,7 +86,8 @@ def get_config(variants: str = "mbt2018-mean") -> ml_collections.ConfigDict:
     for variant in others:
         if variant not in VARIANTS:
             raise ValueError(
-                f"configs/codec.py has no variant {variant!r}, only {sorted(VARIANTS)}"
+                f"configs/codec.py has no variant {variant!r}, only {sorted(VARIANTS)} "
+                f"and the models {[*MODELS]}"
             )
         config.update_from_flattened_dict(VARIANTS[variant])
     return config.lock()

@@ -2,8 +2,8 @@
 
     python eval.py --config=configs/eval_photograph.py --config.image=photo.png
 
-Hardware: any; some seconds. Result: a table of bytes, bits per pixel and qualities, the
-decoded pictures in OUT, and a section of the page that `report` names.
+Hardware: any. Time: some seconds. Result: a table of bytes, bits per pixel and qualities,
+the decoded pictures in OUT, and a section of the page that `report` names.
 """
 
 import ml_collections

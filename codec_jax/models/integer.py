@@ -172,8 +172,8 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
         steps = 2.0**shift
         frozen.append(
             Layer(
-                _integers(kernel * steps, np.int8, _LARGEST_WEIGHT, what),
-                _integers(bias * steps, np.int32, _LARGEST_SUM, what),
+                _integers(np.asarray(kernel) * steps, np.int8, _LARGEST_WEIGHT, what),
+                _integers(np.asarray(bias) * steps, np.int32, _LARGEST_SUM, what),
                 shift,
             )
         )
