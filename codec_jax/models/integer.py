@@ -172,8 +172,8 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
         steps = 2.0**shift
         frozen.append(
             Layer(
-                _integers(kernel * steps, np.int8, _LARGEST_WEIGHT, what),
-                _integers(bias * steps, np.int32, _LARGEST_SUM, what),
+                _integers(np.asarray(kernel) * steps, np.int8, _LARGEST_WEIGHT, what),
+                _integers(np.asarray(bias) * steps, np.int32, _LARGEST_SUM, what),
                 shift,
             )
         )
@@ -183,9 +183,9 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
 
 
 def _integers(
-    values: Float[Array, "*s"], dtype: Any, largest: int, what: str
+    values: Float[np.ndarray, "*s"], dtype: Any, largest: int, what: str
 ) -> Int[np.ndarray, "*s"]:
-    rounded = np.rint(np.asarray(values))
+    rounded = np.rint(values)
     if np.abs(rounded).max() > largest:
         raise ValueError(
             f"{what} has weights too large for its integers: "
