@@ -67,6 +67,9 @@ class TrainedCodec:
       layers: the integer hyper-synthesis; empty if the architecture has none.
       tables: of the factorized prior, one for each channel.
       scale_tables: one for each of the 64 scales; None without a hyperprior.
+
+    Raises:
+      ValueError: a name that no file can carry.
     """
 
     name: str
@@ -75,6 +78,9 @@ class TrainedCodec:
     layers: tuple[integer.Layer, ...]
     tables: Tables
     scale_tables: Tables | None
+
+    def __post_init__(self) -> None:
+        bitstream.check_name(self.name)
 
     @property
     def rates(self) -> tuple[float, ...]:

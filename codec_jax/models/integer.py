@@ -183,9 +183,9 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
 
 
 def _integers(
-    values: Float[Array, "*s"], dtype: Any, largest: int, what: str
+    values: Float[np.ndarray, "*s"], dtype: Any, largest: int, what: str
 ) -> Int[np.ndarray, "*s"]:
-    rounded = np.rint(np.asarray(values))
+    rounded = np.rint(values)
     if np.abs(rounded).max() > largest:
         raise ValueError(
             f"{what} has weights too large for its integers: "
