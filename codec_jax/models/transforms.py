@@ -41,7 +41,10 @@ class Analysis(nn.Module):
             last = number == len(stages) - 1
             features = self.config.latents if last else self.config.filters
             bias = not (last and self.config.transforms == "bls2017")
-            x = Conv(features, size, stride, bias=bias, name=f"conv_{number}")(x)
+            gain = _initial_gain(self.config) if last else 1.0
+            x = Conv(
+                features, size, stride, bias=bias, gain=gain, name=f"conv_{number}"
+            )(x)
             if not last:
                 simplified = self.config.normalization == "simplified"
                 x = Gdn(simplified=simplified, name=f"gdn_{number}")(x)
@@ -60,7 +63,10 @@ class Synthesis(nn.Module):
         for number, (size, stride) in enumerate(stages):
             last = number == len(stages) - 1
             features = 3 if last else self.config.filters
-            x = Conv(features, size, stride, up=True, name=f"conv_{number}")(x)
+            gain = 1.0 if number else 1 / _initial_gain(self.config)
+            x = Conv(features, size, stride, up=True, gain=gain, name=f"conv_{number}")(
+                x
+            )
             if not last:
                 simplified = self.config.normalization == "simplified"
                 x = Gdn(inverse=True, simplified=simplified, name=f"igdn_{number}")(x)
@@ -117,3 +123,13 @@ class FloatHyperSynthesis(nn.Module):
 def initial_log_gains(lambdas: tuple[float, ...]) -> Float[np.ndarray, " r"]:
     """Where the logarithms of the gains start: steps proportional to 1 / sqrt(lambda)."""
     return np.log(_GAIN) + 0.5 * np.log(np.array(lambdas) / _MIDDLE)
+
+
+def _initial_gain(config: CodecConfig) -> float:
+    """Of the kernels next to the latents, where there are no gains to do it.
+
+    Latents that are all rounded to zero tell the synthesis nothing to begin with.
+    """
+    if len(config.lambdas) > 1:
+        return 1.0
+    return float(np.exp(initial_log_gains(config.lambdas)[0]))

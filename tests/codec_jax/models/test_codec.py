@@ -1,0 +1,263 @@
+"""Codecs as networks: shapes, rounding, gradients, and rates between rates."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from codec_jax import ops
+from codec_jax.entropy import scales
+from codec_jax.models import transforms
+from codec_jax.models.codec import QUANTIZATIONS, Codec, quantize
+from codec_jax.models.config import MODELS
+
+SMALL = {
+    name: dataclasses.replace(config, filters=4, latents=6)
+    for name, config in MODELS.items()
+}
+THREE_RATES = dataclasses.replace(SMALL["mbt2018-mean"], lambdas=(0.002, 0.013, 0.1))
+MORE = {
+    "float indexes": dataclasses.replace(SMALL["mbt2018-mean"], hyper="index"),
+    "float scales": dataclasses.replace(
+        SMALL["bmshj2018-hyperprior"], hyper="scale", offsets=True
+    ),
+    "original gdn": dataclasses.replace(SMALL["bls2017"], normalization="original"),
+}
+ALL = SMALL | MORE
+SIZES = [(1, 1), (37, 50)]
+
+
+@functools.cache
+def initial(config):
+    """Parameters."""
+    one = jnp.zeros((1, 16, 16, 3)), jnp.zeros(1)
+    return jax.jit(Codec(config).init)(jax.random.key(0), *one)["params"]
+
+
+def run(config, images, rate, noise=None, quantization="mixed"):
+    apply = compiled(config, "__call__", quantization)
+    return apply(initial(config), images, rate, noise)
+
+
+def method(config, name, *arguments):
+    return compiled(config, name)(initial(config), *arguments)
+
+
+@functools.cache
+def compiled(config, name, *options):
+    return jax.jit(
+        lambda params, *arguments: Codec(config).apply(
+            {"params": params}, *arguments, *options, method=name
+        )
+    )
+
+
+def photographs(n, height, width):
+    random = np.random.default_rng(height)
+    return jnp.asarray(random.uniform(size=(n, height, width, 3)), jnp.float32)
+
+
+def keys(n):
+    return jax.random.split(jax.random.key(1), n)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_shapes(name, height, width):
+    """Images come back in their size, whatever it is; latents are rounded up."""
+    config, params = ALL[name], initial(ALL[name])
+
+    def shape(method, *arguments):
+        found = jax.eval_shape(
+            lambda *x: Codec(config).apply({"params": params}, *x, method=method),
+            *arguments,
+        )
+        return jax.tree.map(lambda x: x.shape, found)
+
+    images, rate = jnp.zeros((2, height, width, 3)), jnp.zeros(2)
+    for noise in ((), (keys(2),)):
+        assert shape("__call__", images, rate, *noise) == (images.shape, (2,), (2,))
+    h, w = -(-height // 16), -(-width // 16)
+    assert shape("analysis", images, rate) == (2, h, w, 6)
+    y = jnp.zeros((2, h, w, 6))
+    assert shape("synthesis", y, rate) == (2, 16 * h, 16 * w, 3)
+    if config.prior == "factorized":
+        return
+    h, w = -(-h // 4), -(-w // 4)
+    assert shape("hyper_analysis", y) == (2, h, w, 4)
+    z = jnp.zeros((2, h, w, 4))
+    assert shape("hyper_synthesis", z) == ((2, 4 * h, 4 * w, 6),) * 2
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_without_keys_everything_is_rounded(name):
+    """The same parts one after the other, with rounding in the open."""
+    config, images, rate = ALL[name], photographs(2, 37, 50), jnp.zeros(2)
+    passed = run(config, images, rate)
+    y = method(config, "analysis", images, rate)
+    if config.prior == "factorized":
+        bits, hyper_bits = -method(config, "log_prior", jnp.round(y)).sum((1, 2, 3)), 0
+        decoded = method(config, "synthesis", jnp.round(y), rate)
+    else:
+        z = jnp.round(method(config, "hyper_analysis", y))
+        hyper_bits = -method(config, "log_prior", z).sum((1, 2, 3))
+        index, mean = (
+            x[:, : y.shape[1], : y.shape[2]]
+            for x in method(config, "hyper_synthesis", z)
+        )
+        assert 0 <= index.min() <= index.max() <= 63
+        assert config.prior == "mean_scale" or not mean.any()
+        symbols = jnp.round(y - mean)
+        bits = hyper_bits - scales.log2_mass(symbols, index).sum((1, 2, 3))
+        decoded = method(config, "synthesis", symbols + mean, rate)
+    np.testing.assert_allclose(passed.images, decoded[:, :37, :50], atol=1e-4)
+    np.testing.assert_allclose(passed.bits, bits, rtol=1e-4)
+    np.testing.assert_allclose(passed.hyper_bits, hyper_bits, rtol=1e-4)
+    assert (passed.bits > 0).all()
+
+
+GRADIENTS = [
+    *(("bls2017", quantization) for quantization in QUANTIZATIONS),
+    ("mbt2018-mean", "mixed"),
+]
+
+
+@pytest.mark.parametrize(("name", "quantization"), GRADIENTS)
+def test_gradients_are_finite_and_reach_every_parameter(name, quantization):
+    config = THREE_RATES if name == "mbt2018-mean" else ALL[name]
+    images, rate = photographs(2, 20, 30), jnp.asarray([0.0, 1.3])
+    rate = jnp.minimum(rate, len(config.lambdas) - 1)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params, alpha):
+        passed = Codec(config).apply(
+            {"params": params}, images, rate, keys(2), quantization, alpha
+        )
+        error = jnp.mean((passed.images - images) ** 2)
+        return jnp.mean(passed.bits) / images[0, ..., 0].size + 100 * error
+
+    for alpha in (0.0, 1.0, 16.0, 1000.0):
+        found = gradient(initial(config), alpha)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(found):
+            assert jnp.isfinite(leaf).all(), path
+            assert jnp.any(leaf != 0), path
+
+
+def test_what_replaces_rounding():
+    y = 3 * jax.random.normal(jax.random.key(2), (2, 4, 5, 6))
+    u = ops.uniform_noise(keys(2), y)
+    rounded = jnp.round(y)
+    np.testing.assert_array_equal(quantize(y, None, "noise", 1.0), [rounded] * 2)
+    np.testing.assert_array_equal(quantize(y, keys(2), "noise", 1.0), [y + u] * 2)
+    mixed = quantize(y, keys(2), "mixed", 1.0)
+    np.testing.assert_array_equal(mixed, [y + u, rounded])
+    straight = quantize(y, keys(2), "straight_through", 1.0)
+    np.testing.assert_array_equal(straight, [rounded] * 2)
+    noisy, seen = quantize(y, keys(2), "soft_round", 7.0)
+    np.testing.assert_array_equal(noisy, seen)
+    # Between the two: without sharpness noise, with more of it nearly rounding.
+    dull = quantize(y, keys(2), "soft_round", 0.0)[0]
+    np.testing.assert_allclose(dull, y + u, atol=1e-5)
+    sharp = quantize(y, keys(2), "soft_round", 60.0)[0]
+    errors = [float(jnp.abs(x - rounded).mean()) for x in (dull, noisy, sharp)]
+    assert errors[0] > errors[1] > errors[2]
+    with pytest.raises(ValueError, match="quantization is 'round', expected one of"):
+        quantize(y, None, "round", 1.0)
+
+
+def test_noise_differs_between_latents_and_hyper_latents():
+    """The two keys of an image are not one."""
+    key = keys(1)
+    of_y, of_z = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
+    like = jnp.zeros((1, 4, 4, 6))
+    pair = ops.uniform_noise(of_y, like), ops.uniform_noise(of_z, like)
+    assert abs(np.corrcoef(np.ravel(pair[0]), np.ravel(pair[1]))[0, 1]) < 0.5
+    images, rate = photographs(1, 37, 50), jnp.ones(1)
+    first = run(THREE_RATES, images, rate, key)
+    again = run(THREE_RATES, images, rate, key)
+    other = run(THREE_RATES, images, rate, keys(2)[1:])
+    np.testing.assert_array_equal(first.bits, again.bits)
+    assert (first.bits != other.bits).all()
+
+
+def test_an_image_does_not_depend_on_its_batch():
+    images, rate = photographs(3, 20, 30), jnp.asarray([0.0, 0.7, 2.0])
+    together = run(THREE_RATES, images, rate, keys(3), "noise")
+    for i in range(3):
+        part = slice(i, i + 1)
+        alone = run(THREE_RATES, images[part], rate[part], keys(3)[part], "noise")
+        np.testing.assert_allclose(alone.images, together.images[part], atol=1e-4)
+        np.testing.assert_allclose(alone.bits, together.bits[part], rtol=1e-4)
+
+
+def with_gains(seed=5):
+    """Parameters with gains of their own for each rate and channel."""
+    shape = (3, 6)
+    random = np.random.default_rng(seed)
+    gains = {
+        name: jnp.asarray(random.normal(size=shape), jnp.float32)
+        for name in ("log_gain", "log_inverse_gain")
+    }
+    return initial(THREE_RATES) | gains
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, 2.0, 0.25, 1.5, 1.999])
+def test_gains_at_rates_and_between(rate):
+    """Those learned at a rate; geometric between two; the inverse ones for synthesis."""
+    params, codec = with_gains(), Codec(THREE_RATES)
+    images = photographs(1, 32, 32)
+    at = jnp.full(1, rate)
+    features = codec.apply({"params": params}, images, method="features")
+    y = codec.apply({"params": params}, images, at, method="analysis")
+    low = min(int(rate), 1)
+    share = rate - low
+
+    def gain(name):
+        rows = np.exp(np.asarray(params[name]))
+        return rows[low] ** (1 - share) * rows[low + 1] ** share
+
+    np.testing.assert_allclose(y, features * gain("log_gain")[None, None, None], 1e-4)
+    found = codec.apply({"params": params}, y, at, method="synthesis")
+    one_rate = dataclasses.replace(THREE_RATES, lambdas=(0.01,))
+    plain = {k: v for k, v in params.items() if not k.startswith("log_")}
+    expected = Codec(one_rate).apply(
+        {"params": plain},
+        y * gain("log_inverse_gain")[None, None, None],
+        at,
+        method="synthesis",
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gains_start_as_steps_proportional_to_one_over_the_root_of_lambda():
+    params = initial(THREE_RATES)
+    np.testing.assert_array_equal(params["log_gain"], -params["log_inverse_gain"])
+    gains = np.exp(np.asarray(params["log_gain"]))
+    assert gains.shape == (3, 6)
+    np.testing.assert_allclose(gains / gains[:, :1], 1, rtol=1e-6)
+    ratio = np.sqrt(np.array(THREE_RATES.lambdas) / 0.013)
+    np.testing.assert_allclose(gains[:, 0] / gains[1, 0], ratio, rtol=1e-5)
+    start = transforms.initial_log_gains(THREE_RATES.lambdas)
+    np.testing.assert_allclose(np.log(gains[:, 0]), start, rtol=1e-6)
+
+
+def test_a_higher_rate_spends_more_bits():
+    """Already with untrained weights, whose latents only grow."""
+    images = photographs(1, 64, 64).repeat(5, 0)
+    bits = run(THREE_RATES, images, jnp.linspace(0, 2, 5)).bits
+    assert (np.diff(bits) > 0).all()
+
+
+def test_one_lambda_has_no_gains():
+    config = SMALL["bmshj2018-hyperprior"]
+    assert len(config.lambdas) == 1
+    assert not [name for name in initial(config) if name.startswith("log_")]
+    images = photographs(1, 32, 32)
+    np.testing.assert_array_equal(
+        method(config, "analysis", images, jnp.zeros(1)),
+        method(config, "features", images),
+    )
