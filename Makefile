@@ -8,7 +8,7 @@ EXTRAS = $(if $(filter full,$(SET)),tfc$(comma)dev,dev)
 BIN = $(VENV)/bin
 comma = ,
 
-.PHONY: install demo test test-fast lint bench clean
+.PHONY: install demo test test-fast lint bench ship-codec clean
 
 install: $(VENV)/.installed
 
@@ -17,12 +17,15 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints/$(SET).txt
 	$(BIN)/python -m pip install --quiet -c constraints/$(SET).txt -e '.[$(EXTRAS)]'
 	touch $@
 
-# Trains a small PIM on two packaged clips, then scores it beside its untrained self.
+# Trains a small PIM on two packaged clips, scores it beside its untrained self, and
+# compresses a photograph beside JPEG.
 demo: install
 	$(BIN)/python train.py --config=configs/pim.py:demo --workdir=runs/demo
 	$(BIN)/python eval.py --config=configs/eval_behaviour.py:demo \
 	    --config.metric=ssim,runs/demo --config.out=runs/demo/behaviour \
 	    --config.data.crop=32
+	$(BIN)/python eval.py --config=configs/eval_photograph.py \
+	    --config.report=runs/demo/report.html --config.out=runs/demo/photograph
 	@echo "Curves and pictures: runs/demo/report.html   Tables: runs/demo/behaviour/"
 
 test: install
@@ -38,6 +41,11 @@ lint: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks.speed --out=runs/bench.json
+
+# Makes the averaged weights of a run those that ship: make ship-codec RUN=runs/codec
+ship-codec: install
+	$(BIN)/codec-jax freeze $(RUN) --name ms64 --out codec_jax/packaged/ms64.npz
+	cd codec_jax/packaged && sha256sum ms64.npz > ms64.sha256
 
 clean:
 	rm -rf .venv .venv-modern build *.egg-info

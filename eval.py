@@ -4,6 +4,7 @@ Usage: python eval.py --config=configs/eval_bapps.py --config.metric=ssim,runs/p
            --config.data_dir=dataset
        python eval.py --config=configs/eval_kodak.py --config.codec=webp,runs/codec \
            --config.images_dir=kodak
+       python eval.py --config=configs/eval_toy.py
 
 `config.metric` and `config.codec` are lists with commas of names (`pim-jax metrics`) and
 folders.

@@ -17,10 +17,15 @@ from absl import flags
 from ml_collections import config_flags
 
 import codec_jax.task
+import codec_jax.toy.task
 import pim_jax.task
 from pim_jax.training import command, devices, loop
 
-TASKS = {"codec": codec_jax.task.make, "pim": pim_jax.task.make}
+TASKS = {
+    "codec": codec_jax.task.make,
+    "pim": pim_jax.task.make,
+    "toy": codec_jax.toy.task.make,
+}
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file of the run.")
 _WORKDIR = flags.DEFINE_string(

@@ -236,5 +236,7 @@ def _progress(pixels: int) -> Iterator[Progress]:
 
 
 def _console(stderr: bool = False) -> Console:
-    # One line stays one line, and nothing in a file name is taken for markup.
-    return Console(stderr=stderr, soft_wrap=True, markup=False, highlight=False)
+    # One line stays one line, and nothing in a file name is taken for anything else.
+    return Console(
+        stderr=stderr, soft_wrap=True, markup=False, emoji=False, highlight=False
+    )

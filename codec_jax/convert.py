@@ -9,7 +9,6 @@ hyper latents are rounded around a median: it becomes `CodecConfig.offsets`. Lik
 are not bounded from below here, there by 1e-9, so bits of outliers may differ.
 """
 
-import functools
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -17,14 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.traverse_util
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from codec_jax.coding.tables import LARGEST_PRECISION, Tables
 from codec_jax.entropy import factorized, scales
-from codec_jax.models.codec import Codec
-from codec_jax.models.config import STRIDE, CodecConfig
+from codec_jax.models.codec import parameter_shapes
+from codec_jax.models.config import CodecConfig
 
 # Where training scripts put the weights, beside the optimiser's state.
 _WRAPPERS = ("state_dict", "network", "model_state_dict")
@@ -232,14 +229,9 @@ def _leading(arrays: Mapping[str, np.ndarray], name: str, source: str) -> int:
     return len(arrays[name])
 
 
-@functools.cache
 def _shapes(config: CodecConfig) -> Mapping[str, tuple[int, ...]]:
     """Shape of each of our parameters by its flat name."""
-    images = jax.ShapeDtypeStruct((1, STRIDE, STRIDE, 3), jnp.float32)
-    rate = jax.ShapeDtypeStruct((1,), jnp.float32)
-    variables: Any = jax.eval_shape(Codec(config).init, jax.random.key(0), images, rate)
-    flat = flax.traverse_util.flatten_dict(variables["params"], sep="/")
-    shapes = {name: leaf.shape for name, leaf in flat.items()}
+    shapes = dict(parameter_shapes(config))
     shapes["offset"] = (*shapes["offset"], 1, 3)  # of the quantiles it is taken from
     return shapes
 

@@ -11,6 +11,8 @@ from codec_jax.classical import CLASSICAL
 from codec_jax.evaluate import Curve
 from codec_jax.measurements import Coder, Measurement
 from codec_jax.models.config import MODELS
+from codec_jax.photograph import photograph
+from codec_jax.toy.evaluation import toy
 from pim_jax.data import images
 from pim_jax.evaluations import names_in
 from pim_jax.tables import Score, Table
@@ -77,7 +79,10 @@ def kodak(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     if config.anchor and config.anchor not in names:
         names = [config.anchor, *names]
     points: list[Measurement] = []
-    for coder in codecs_named(names):
+    coders = codecs_named(names)
+    # A file of weights is called by the codec's name.
+    anchor = coders[names.index(config.anchor)].name if config.anchor else ""
+    for coder in coders:
         chosen = measurements.spread(coder.settings, config.qualities)
         coder = coder._replace(settings=chosen)
         points += measurements.measure(coder, paths, scores, progress)
@@ -85,9 +90,9 @@ def kodak(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     measured = decibel_curves(points)
     write(Path(config.out), points, averages, measured, published)
     tables = [points_table(averages, len(paths), config.out)]
-    if config.anchor and measured and len(averages) > 1:
+    if anchor and measured and len(averages) > 1:
         limits = (config.lowest_bpp, config.highest_bpp or np.inf)
-        tables.append(bd_table(measured, config.anchor, limits))
+        tables.append(bd_table(measured, anchor, limits))
     return tables
 
 
@@ -262,4 +267,9 @@ def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[
 
 Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
-EVALUATIONS: dict[str, Evaluation] = {"kodak": kodak, "complexity": complexities}
+EVALUATIONS: dict[str, Evaluation] = {
+    "kodak": kodak,
+    "photograph": photograph,
+    "complexity": complexities,
+    "toy": toy,
+}

@@ -28,11 +28,17 @@ _PEDESTAL = 2.0**-36
 _SMALLEST_BETA = 1e-6
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
 ) -> Float[Array, "n h/s w/s o"]:
     """Cross-correlation at every `stride`-th sample; sizes are divided rounding up."""
+    few = kernel.shape[2] <= _FEW
+    return (_from_few if few else _strided)(x, kernel, stride)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _from_few(x: Array, kernel: Array, stride: int) -> Array:
+    """`convolve` of few inputs, as those of an image, with gradients of its own."""
     return _strided(x, kernel, stride)
 
 
@@ -43,11 +49,11 @@ def _strided(x: Array, kernel: Array, stride: int) -> Array:
     )
 
 
-def _convolve_forward(x: Array, kernel: Array, stride: int) -> Any:
+def _from_few_forward(x: Array, kernel: Array, stride: int) -> Any:
     return _strided(x, kernel, stride), (x, kernel)
 
 
-def _convolve_backward(stride: int, saved: Any, gradient: Array) -> tuple[Array, Array]:
+def _from_few_backward(stride: int, saved: Any, gradient: Array) -> tuple[Array, Array]:
     """Each the other's transpose; XLA's own gradients multiply zeros."""
     x, kernel = saved
     spread = convolve_transposed(gradient, _transpose(kernel), stride)
@@ -56,7 +62,7 @@ def _convolve_backward(stride: int, saved: Any, gradient: Array) -> tuple[Array,
     )
 
 
-convolve.defvjp(_convolve_forward, _convolve_backward)
+_from_few.defvjp(_from_few_forward, _from_few_backward)
 
 
 def _transpose(kernel: Float[Array, "k k i o"]) -> Float[Array, "k k o i"]:
@@ -124,7 +130,6 @@ def _unstrided(
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve_transposed(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
 ) -> Float[Array, "n h*s w*s o"]:
@@ -147,22 +152,26 @@ def convolve_transposed(
             f"expected a kernel of odd size, at least {stride}, found {kernel.shape}"
         )
     few = kernel.shape[-1] <= _FEW
-    return (by_products if few else by_phases)(x, kernel, stride)
+    return (_to_few if few else by_phases)(x, kernel, stride)
 
 
-def _transposed_forward(x: Array, kernel: Array, stride: int) -> Any:
-    return convolve_transposed(x, kernel, stride), (x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _to_few(x: Array, kernel: Array, stride: int) -> Array:
+    """`by_products` with gradients of its own."""
+    return by_products(x, kernel, stride)
 
 
-def _transposed_backward(
-    stride: int, saved: Any, gradient: Array
-) -> tuple[Array, Array]:
+def _to_few_forward(x: Array, kernel: Array, stride: int) -> Any:
+    return by_products(x, kernel, stride), (x, kernel)
+
+
+def _to_few_backward(stride: int, saved: Any, gradient: Array) -> tuple[Array, Array]:
     x, kernel = saved
     of_kernel = _correlate(gradient, x, kernel.shape[0], stride)
     return convolve(gradient, _transpose(kernel), stride), _transpose(of_kernel)
 
 
-convolve_transposed.defvjp(_transposed_forward, _transposed_backward)
+_to_few.defvjp(_to_few_forward, _to_few_backward)
 
 
 def by_phases(

@@ -30,7 +30,14 @@ def spans(total: int, window: int, margin: int) -> list[Span]:
       total: length of the axis.
       window: length of a window, more than twice the margin.
       margin: what is not kept, except at the ends of the axis.
+
+    Raises:
+      ValueError: such windows would keep nothing.
     """
+    if window <= 2 * margin:
+        raise ValueError(
+            f"a window of {window} with margins of {margin} on both sides keeps nothing"
+        )
     if total <= window:
         return [Span(0, total, 0, total)]
     found, kept = [], 0

@@ -67,6 +67,9 @@ class TrainedCodec:
       layers: the integer hyper-synthesis; empty if the architecture has none.
       tables: of the factorized prior, one for each channel.
       scale_tables: one for each of the 64 scales; None without a hyperprior.
+
+    Raises:
+      ValueError: a name that no file can carry.
     """
 
     name: str
@@ -75,6 +78,9 @@ class TrainedCodec:
     layers: tuple[integer.Layer, ...]
     tables: Tables
     scale_tables: Tables | None
+
+    def __post_init__(self) -> None:
+        bitstream.check_name(self.name)
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -170,7 +176,7 @@ class TrainedCodec:
                 )
             return file(step)
         if target_psnr is not None:
-            below = self._largest(lambda s: psnr(s) < target_psnr)
+            below = self._largest(lambda s: not psnr(s) >= target_psnr)
             step = 0 if below is None else below + 1
             if step > self._last_step:
                 raise ValueError(
@@ -277,7 +283,7 @@ class TrainedCodec:
             symbols = _rounded(y)
             return Latents(symbols, _channels(y.shape), np.zeros_like(y), None)
         (z,) = tiling.tiled(
-            lambda part: (np.asarray(self._run(_hyper_analysis, part[None])[0]),),
+            lambda part: (self._of_whole_cells(_hyper_analysis, part, HYPER_STRIDE),),
             y,
             cell=(HYPER_STRIDE, 1),
             window=_HYPER_WINDOW,
@@ -332,7 +338,7 @@ class TrainedCodec:
         self, image: UInt8[np.ndarray, "h w 3"], progress: Progress
     ) -> Float[np.ndarray, "h' w' m"]:
         (found,) = tiling.tiled(
-            lambda part: (np.asarray(self._run(_analysis, part[None])[0]),),
+            lambda part: (self._of_whole_cells(_analysis, part, STRIDE),),
             image,
             cell=(STRIDE, 1),
             window=_WINDOW,
@@ -359,6 +365,14 @@ class TrainedCodec:
             progress=_share_of("synthesis", size, progress),
         )
         return image[: size[0], : size[1]]
+
+    def _of_whole_cells(
+        self, function: Callable[..., Any], part: np.ndarray, stride: int
+    ) -> np.ndarray:
+        """As the networks would fill up the edge; one program for all sizes in between."""
+        h, w, _ = part.shape
+        filled = np.pad(part, ((0, -h % stride), (0, -w % stride), (0, 0)), "edge")
+        return np.asarray(self._run(function, filled[None])[0])
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function(self.config, self.params, *arguments)

@@ -11,37 +11,54 @@ import difflib
 import hashlib
 import io
 import json
-import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from codec_jax import image_files
 from codec_jax.coding.tables import Tables
 from codec_jax.entropy import factorized, scales
 from codec_jax.entropy.factorized import Factorized
 from codec_jax.models import integer
+from codec_jax.models.codec import parameter_shapes
 from codec_jax.models.config import CodecConfig
 from codec_jax.trained import TrainedCodec
 from pim_jax.training import checkpoint, run_config
 
 FORMAT = 1
+_HYPER_SYNTHESIS = "hyper_synthesis_transform"
 FROZEN = "codec.npz"  # in the folder of a run
 
 
-class Packaged(NamedTuple):
-    """Weights inside this package: file in `codec_jax/packaged`, and its SHA-256."""
-
-    file: str
-    sha256: str
+# Weights inside this package, in `codec_jax/packaged`; beside each its SHA-256 in a file
+# `.sha256`, as `sha256sum` writes it, and its card `.md`.
+PACKAGED = {"ms64": "ms64.npz"}
 
 
-PACKAGED: dict[str, Packaged] = {}
+# What NumPy, zipfile and zlib raise on damaged or hostile files.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class UnknownCodecError(ValueError, FileNotFoundError):
@@ -89,18 +106,17 @@ def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> Non
         "about": dict(about),
     }
     # The same codec gives the same bytes, which numpy.savez's dates would not.
-    path = Path(path)
-    fresh = path.with_suffix(".tmp")
-    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "head", np.frombuffer(json.dumps(head).encode(), np.uint8))
         for name, array in codec.arrays().items():
             _add(archive, name, array)
-    os.replace(fresh, path)
+    image_files.replace_file(path, buffer.getvalue())
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
     entry.compress_type = zipfile.ZIP_DEFLATED
     archive.writestr(entry, buffer.getvalue())
@@ -116,7 +132,7 @@ def parse(data: bytes, source: str) -> TrainedCodec:
     head, arrays = _read(data, source)
     try:
         return _assembled(head, arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{source} is damaged: {error}") from error
 
 
@@ -125,7 +141,7 @@ def _read(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, np.ndarra
         with np.load(io.BytesIO(data), allow_pickle=False) as opened:
             arrays = dict(opened)
         head = json.loads(arrays.pop("head").tobytes())
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{source} is no file of codec weights: {error}") from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"{source} has another format than {FORMAT}")
@@ -152,7 +168,7 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
     frozen = tuple(integer.Layer(**layers[i]) for i in range(len(layers)))
     if frozen:
         integer.check(list(frozen))
-    return TrainedCodec(
+    codec = TrainedCodec(
         name=head["name"],
         config=CodecConfig.from_dict(head["config"]),
         params=params,
@@ -160,6 +176,53 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
         tables=Tables(**parts["tables"]),
         scale_tables=Tables(**parts["scales"]) if parts["scales"] else None,
     )
+    _check_parts(codec)
+    return codec
+
+
+def _check_parts(codec: TrainedCodec) -> None:
+    """That weights, layers and tables are those of the architecture."""
+    config = codec.config
+    expected = dict(parameter_shapes(config))
+    if _is_integer(config):
+        networks = [name for name in expected if name.startswith(_HYPER_SYNTHESIS)]
+        kernels = [expected[name] for name in networks if name.endswith("kernel")]
+        for name in networks:
+            del expected[name]
+    else:
+        kernels = []
+    flat = flax.traverse_util.flatten_dict(codec.params, sep="/")
+    _same("weights", {name: array.shape for name, array in flat.items()}, expected)
+    for name, array in flat.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"params/{name} has values that are not finite")
+    _same("layers", [layer.kernel.shape for layer in codec.layers], kernels)
+    factorized = config.prior == "factorized"
+    _same(
+        "tables",
+        (len(codec.tables.cdf), codec.scale_tables and len(codec.scale_tables.cdf)),
+        (_prior_channels(config), None if factorized else scales.COUNT),
+    )
+
+
+def _same(what: str, found: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        names = found.keys() | expected.keys()
+        wrong = sorted(n for n in names if found.get(n) != expected.get(n))[:1]
+        what = f"params/{wrong[0]}" if wrong else what
+        found, expected = (
+            [shapes.get(name) for name in wrong] for shapes in (found, expected)
+        )
+    if found != expected:
+        raise ValueError(f"{what}: expected the shapes {expected}, found {found}")
+
+
+def _is_integer(config: CodecConfig) -> bool:
+    return config.prior != "factorized" and config.hyper == "integer"
+
+
+def _prior_channels(config: CodecConfig) -> int:
+    return config.latents if config.prior == "factorized" else config.filters
 
 
 def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
@@ -171,17 +234,17 @@ def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
       params: of `models.codec.Codec`.
       config: their architecture.
       name: 1 to 32 characters of a-z, 0-9, '.' and '-', which every file carries.
+
+    Raises:
+      ValueError: another name, or weights that do not fit 16 bits or the integers.
     """
-    params = jax.tree.map(
-        lambda x: jnp.asarray(np.asarray(x, np.float16), jnp.float32), dict(params)
-    )
+    params = jax.tree_util.tree_map_with_path(_in_16_bits, dict(params))
     layers: tuple[integer.Layer, ...] = ()
-    if config.prior != "factorized" and config.hyper == "integer":
+    if _is_integer(config):
         means = config.prior == "mean_scale"
         model = integer.IntegerHyperSynthesis(config.latents, means)
-        layers = tuple(integer.freeze(params.pop("hyper_synthesis_transform"), model))
-    channels = config.latents if config.prior == "factorized" else config.filters
-    prior = Factorized(channels, config.factorized_filters)
+        layers = tuple(integer.freeze(params.pop(_HYPER_SYNTHESIS), model))
+    prior = Factorized(_prior_channels(config), config.factorized_filters)
     return TrainedCodec(
         name=name,
         config=config,
@@ -190,6 +253,15 @@ def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
         tables=factorized.make_tables(params["prior"], prior),
         scale_tables=None if config.prior == "factorized" else scales.make_tables(),
     )
+
+
+def _in_16_bits(path: tuple[Any, ...], weights: Any) -> Any:
+    with np.errstate(over="ignore"):
+        half = np.asarray(weights).astype(np.float16)
+    if not np.isfinite(half).all():
+        name = "/".join(str(entry.key) for entry in path)
+        raise ValueError(f"{name} has values that do not fit 16 bits")
+    return jnp.asarray(half, jnp.float32)
 
 
 def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, Any]]:
@@ -201,21 +273,27 @@ def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, A
     path = folder / run_config.FILE
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}; expected the folder of a run")
-    config = json.loads(path.read_text())
-    if config.get("task") != "codec":
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(config, dict) or "task" not in config:
+        raise ValueError(f"{path} is no configuration of a run")
+    if config["task"] != "codec":
         raise ValueError(f"{folder} is a run of {config.get('task')!r}, not of a codec")
     params = checkpoint.read_parameters(folder)
     codec = freeze(params, CodecConfig.from_dict(config["model"]), name)
     return codec, {"config": config}
 
 
-def _packaged(entry: Packaged) -> TrainedCodec:
-    path = resources.files("codec_jax") / "packaged" / entry.file
-    data = path.read_bytes()
+def _packaged(file: str) -> TrainedCodec:
+    folder = Path(str(resources.files("codec_jax"))) / "packaged"
+    data = (folder / file).read_bytes()
+    expected = (folder / file).with_suffix(".sha256").read_text().split()[0]
     found = hashlib.sha256(data).hexdigest()
-    if found != entry.sha256:
-        raise ValueError(f"{path}: SHA-256 is {found}, expected {entry.sha256}")
-    return parse(data, str(path))
+    if found != expected:
+        raise ValueError(f"{file}: SHA-256 is {found}, expected {expected}")
+    return parse(data, file)
 
 
 def _unknown(name: str) -> str:

@@ -8,7 +8,9 @@ import ml_collections
 import pytest
 
 import codec_jax.evaluations
+import codec_jax.toy.task
 import pim_jax.evaluations
+from codec_jax.models.config import MODELS, CodecConfig
 from pim_jax.model import ModelConfig
 from pim_jax.training import optimizer
 
@@ -24,14 +26,24 @@ def module(name):
 
 VARIANTS = {
     "pim": ["", *module("pim").VARIANTS, "demo,pim-1", "small,paper"],
+    "codec": ["", *(f"{m},narrow" for m in MODELS)],
     "eval_bapps": [""],
     "eval_behaviour": ["", "demo"],
     "eval_clic2021": [""],
     "eval_complexity": [""],
     "eval_kodak": [""],
+    "eval_photograph": [""],
+    "eval_toy": ["", *module("toy").SOURCES],
+    "toy": ["", *module("toy").VARIANTS, "sawbridge,ltc"],
 }
 CASES = [(name, variant) for name, several in VARIANTS.items() for variant in several]
 TRAINING = [case for case in CASES if case[0] == "pim"]
+
+
+def test_settings_of_a_codec_are_accepted():
+    config = module("codec").get_config("mbt2018-mean,narrow")
+    assert CodecConfig.from_dict(config.model).filters == 64
+    optimizer.make(config.optimizer, config.steps)
 
 
 def test_every_file_is_tested():
@@ -71,6 +83,13 @@ def test_training_settings_are_accepted(name, variant):
     optimizer.make(config.optimizer, config.steps)
     assert config.optimizer.warmup_steps < config.steps
     assert config.checkpoint_every <= config.steps
+
+
+@pytest.mark.parametrize("variant", VARIANTS["toy"])
+def test_settings_of_toys_are_accepted(variant):
+    config = module("toy").get_config(variant)
+    assert codec_jax.toy.task.make(config).evaluations
+    assert config.evaluate_every <= config.steps
 
 
 def test_variants_state_only_differences():

@@ -31,18 +31,19 @@ codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tili
 codec_jax.evaluate codec_jax.classical codec_jax.image_files
 codec_jax.layers codec_jax.entropy codec_jax.curves codec_jax.measurements
 codec_jax.models
-codec_jax.complexity codec_jax.convert codec_jax.trained codec_jax.task
+codec_jax.complexity codec_jax.convert codec_jax.trained codec_jax.task codec_jax.toy
 codec_jax.weights
+codec_jax.photograph
 codec_jax.evaluations codec_jax.cli
 codec_jax
 train.py eval.py
 """
 PACKAGES = {
     *("ops", "data", "training", "metrics"),
-    *("codec_jax.coding", "codec_jax.entropy", "codec_jax.models"),
+    *("codec_jax.coding", "codec_jax.entropy", "codec_jax.models", "codec_jax.toy"),
 }
 # Of these, packages that are built on others.
-DEPENDENT = {"metrics", "codec_jax.entropy", "codec_jax.models"}
+DEPENDENT = {"metrics", "codec_jax.entropy", "codec_jax.models", "codec_jax.toy"}
 
 # What may be imported inside a function, so that a machine can do without it.
 TENSORFLOW = {"tensorflow", "tensorflow_compression", "tensorflow_compression_ops"}

@@ -67,7 +67,7 @@ class Packet:
     extras: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_name(self.model)
+        check_name(self.model)
         _check_bytes("fingerprint", self.fingerprint)
         if len(self.fingerprint) != _FINGERPRINT:
             raise ValueError(
@@ -288,7 +288,8 @@ def _damaged(message: str) -> NoReturn:
     raise DamagedFileError(f"damaged .cjx file: {message}")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises: ValueError if no packet can carry this name of a model."""
     right = isinstance(name, str) and 1 <= len(name) <= _LONGEST_NAME
     if not right or not _NAME_CHARACTERS.issuperset(name):
         raise ValueError(

@@ -7,6 +7,7 @@ the first call.
 
 import functools
 import importlib.util
+import os
 import sys
 from typing import Any
 
@@ -60,6 +61,8 @@ def _lookup(tables: Tables) -> Int32[np.ndarray, "r w+1"]:
 @functools.cache
 def _ops() -> Any:
     if "tensorflow" not in sys.modules:
+        # Its remarks on libraries for GPUs are no one's business here.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow as tf
 
         # The ops run on the CPU. TensorFlow would take all memory of the GPUs from JAX.

@@ -9,9 +9,12 @@ means; or of y by a factorized prior where there are no hyper latents. With
 `config.offsets` the factorized prior's integers are read as integer + offset.
 """
 
+import functools
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -174,6 +177,16 @@ class Codec(nn.Module):
         bits = hyper_bits + _bits(scales.log2_mass(noisy, index))
         decoded = cropped(self.synthesis(rounded + mean, rate), images)
         return Pass(decoded, bits, hyper_bits)
+
+
+@functools.cache
+def parameter_shapes(config: CodecConfig) -> Mapping[str, tuple[int, ...]]:
+    """The shape of each parameter by its name, 'prior/bias_0'; nothing is computed."""
+    images = jax.ShapeDtypeStruct((1, STRIDE, STRIDE, 3), jnp.float32)
+    rate = jax.ShapeDtypeStruct((1,), jnp.float32)
+    variables: Any = jax.eval_shape(Codec(config).init, jax.random.key(0), images, rate)
+    flat = flax.traverse_util.flatten_dict(variables["params"], sep="/")
+    return {name: leaf.shape for name, leaf in flat.items()}
 
 
 def padded(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "n h' w' c"]:

@@ -32,7 +32,7 @@ _LARGEST_SHIFT = 20
 # Start: hyper latents of about 1 become activations of some tens, and these indexes.
 _GAINS = (32.0, 1.0, 1 / 16)
 _HIDDEN_BIAS = 32.0
-_FIRST_INDEX = 18.0  # a scale of 1
+FIRST_INDEX = 18.0  # a scale of 1
 
 
 class Layer(NamedTuple):
@@ -140,7 +140,7 @@ class IntegerHyperSynthesis(nn.Module):
             # Halves up, as integers are shifted.
             h = ops.upper_bound(_round_half_up(h), LARGEST_ACTIVATION)
         out = self.convs[-1](h)
-        index = _round_half_up(out[..., : self.latents] + _FIRST_INDEX)
+        index = _round_half_up(out[..., : self.latents] + FIRST_INDEX)
         index = ops.upper_bound(ops.lower_bound(index, 0), scales.COUNT - 1)
         means = out[..., self.latents :] if self.means else jnp.zeros_like(index)
         return index, means
@@ -156,20 +156,24 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
     Args:
       params: of `model`.
       model: the architecture.
+
+    Raises:
+      ValueError: weights are not finite, or too large for the integers.
     """
     inputs = params["convs_0"]["kernel"].shape[2]
     bound = model.bind({"params": params})
     frozen = []
-    for conv in bound.convs:
+    for number, conv in enumerate(bound.convs):
         kernel, bias = conv.weights(inputs)
+        what = f"layer {number} of the integer network"
+        if not (jnp.isfinite(kernel).all() and jnp.isfinite(bias).all()):
+            raise ValueError(f"{what} has weights that are not finite")
         shift = np.asarray(_shift(kernel, bias, conv.largest)).astype(np.int32)
-        step = 2.0 ** -shift.astype(np.float32)
+        steps = 2.0**shift
         frozen.append(
             Layer(
-                np.asarray(jnp.round(kernel / ops.aligned(step, kernel))).astype(
-                    np.int8
-                ),
-                np.asarray(jnp.round(bias / step)).astype(np.int32),
+                _integers(np.asarray(kernel) * steps, np.int8, _LARGEST_WEIGHT, what),
+                _integers(np.asarray(bias) * steps, np.int32, _LARGEST_SUM, what),
                 shift,
             )
         )
@@ -178,24 +182,55 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
     return frozen
 
 
+def _integers(
+    values: Float[np.ndarray, "*s"], dtype: Any, largest: int, what: str
+) -> Int[np.ndarray, "*s"]:
+    rounded = np.rint(values)
+    if np.abs(rounded).max() > largest:
+        raise ValueError(
+            f"{what} has weights too large for its integers: "
+            f"{np.abs(rounded).max():g}, expected {largest} at most"
+        )
+    return rounded.astype(dtype)
+
+
 def check(frozen: list[Layer]) -> None:
     """Shows that no input can make a sum of these layers inexact.
 
     Raises:
-      ValueError: one could.
+      ValueError: one could, or these are not three layers of integers that fit together.
     """
-    largest = LARGEST_INPUT
+    if len(frozen) != len(_GAINS):
+        raise ValueError(f"expected {len(_GAINS)} layers, found {len(frozen)}")
+    largest, inputs = LARGEST_INPUT, frozen[0].kernel.shape[-2:-1]
     for number, layer in enumerate(frozen):
-        weights = np.abs(layer.kernel.astype(np.int64)).sum((0, 1, 2))
-        total = weights * largest + np.abs(layer.bias.astype(np.int64))
-        # Rounding adds half of the divisor.
-        total += 1 << np.maximum(layer.shift.astype(np.int64) - 1, 0)
-        if total.max() > _LARGEST_SUM + (1 << _LARGEST_SHIFT):
+        what = f"layer {number} of the integer network"
+        _check_form(layer, inputs, what)
+        # All but the bias is summed in float32, and with it means are made float32.
+        total = np.abs(layer.kernel.astype(np.int64)).sum((0, 1, 2)) * largest
+        total += np.abs(layer.bias.astype(np.int64))
+        if total.max() > _LARGEST_SUM:
             raise ValueError(
-                f"layer {number} of the integer network may sum to {total.max()}, more "
-                f"than {_LARGEST_SUM}"
+                f"{what} may sum to {total.max()}, more than {_LARGEST_SUM}"
             )
-        largest = LARGEST_ACTIVATION
+        largest, inputs = LARGEST_ACTIVATION, layer.bias.shape
+
+
+def _check_form(layer: Layer, inputs: tuple[int, ...], what: str) -> None:
+    kernel, bias, shift = layer
+    types = [array.dtype for array in layer]
+    if types != [np.int8, np.int32, np.int32]:
+        raise ValueError(f"{what}: expected int8, int32 and int32, found {types}")
+    outputs = kernel.shape[3:]
+    side = kernel.shape[:1]
+    right = kernel.ndim == 4 and kernel.shape == side * 2 + inputs + outputs
+    if not right or not kernel.size or bias.shape != outputs or shift.shape != outputs:
+        raise ValueError(
+            f"{what}: shapes {kernel.shape}, {bias.shape} and {shift.shape} do not fit "
+            f"together or to {inputs} inputs"
+        )
+    if not 0 <= shift.min() <= shift.max() <= _LARGEST_SHIFT:
+        raise ValueError(f"{what}: expected a shift of 0 to {_LARGEST_SHIFT}")
 
 
 def parameters(
@@ -217,7 +252,7 @@ def parameters(
     last = frozen[-1]
     sums = _sums(h, last, 1)
     raised = sums[..., :latents]
-    raised += ops.aligned(round(_FIRST_INDEX) << last.shift[:latents], raised)
+    raised += ops.aligned(round(FIRST_INDEX) << last.shift[:latents], raised)
     first = Layer(last.kernel, last.bias, last.shift[:latents])
     index = jnp.clip(_divided(raised, first), 0, scales.COUNT - 1)
     if sums.shape[-1] == latents:

@@ -168,3 +168,32 @@ def write(
     path = workdir / FILE
     path.write_text("".join(parts), encoding="utf-8")
     return path
+
+
+def add_section(
+    path: Path, name: str, title: str, pictures: Mapping[str, np.ndarray]
+) -> None:
+    """Adds pictures to the end of a page that `write` made.
+
+    Args:
+      path: the page.
+      name: of the section; one of that name is replaced.
+      title: its heading.
+      pictures: caption -> uint8 (h, w, 3).
+
+    Raises: FileNotFoundError if there is no such page, ValueError if it is another one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such page: {path}")
+    end = "</body></html>"
+    text = path.read_text(encoding="utf-8")
+    if end not in text:
+        raise ValueError(f"{path} is no report: it does not end with {end}")
+    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(first)
+    after = rest.partition(last)[2] or end + "\n"
+    if not rest:
+        before = before.partition(end)[0]
+    figures = (_figure(_picture(image), text) for text, image in pictures.items())
+    section = f"{first}<h2>{html.escape(title)}</h2>{''.join(figures)}{last}"
+    path.write_text(before + section + after, encoding="utf-8")

@@ -1,0 +1,85 @@
+"""Codecs of a few channels with random weights, and pictures for them.
+
+Nothing is trained: what holds for these holds whatever training makes of the weights.
+"""
+
+import functools
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from codec_jax import convert, task, weights
+from codec_jax.models.config import CodecConfig
+from codec_jax.trained import TrainedCodec
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+LAMBDAS = (0.002, 0.02, 0.1)
+KINDS = {
+    "integer": {},
+    "scales": {"prior": "scale"},
+    "float": {"hyper": "index"},
+    "factorized": {"prior": "factorized", "transforms": "bls2017"},
+}
+ENGINES = [
+    "numba",
+    pytest.param(
+        "tensorflow",
+        marks=[
+            pytest.mark.tensorflow,
+            pytest.mark.skipif(
+                importlib.util.find_spec("tensorflow_compression_ops") is None,
+                reason="needs tensorflow-compression-ops",
+            ),
+        ],
+    ),
+]
+
+
+def config_of(kind: str) -> CodecConfig:
+    return CodecConfig(filters=8, latents=12, lambdas=LAMBDAS, **KINDS[kind])
+
+
+@functools.cache
+def random_params(kind: str, seed: int = 0) -> dict:
+    """As training starts, but with priors and hyperpriors that differ by channel."""
+    rng = np.random.default_rng(seed)
+    params = task.init_params(config_of(kind), jax.random.key(seed))
+
+    def moved(leaf: jax.Array) -> np.ndarray:
+        return np.asarray(leaf) + rng.normal(0, 0.2, leaf.shape).astype(np.float32)
+
+    for part in params:
+        if part == "prior" or part.startswith("hyper_"):
+            params[part] = jax.tree.map(moved, params[part])
+    return params
+
+
+@functools.cache
+def codec(kind: str) -> TrainedCodec:
+    """One of KINDS, or one of CompressAI with a single rate, by the file's name."""
+    if kind in KINDS:
+        return weights.freeze(random_params(kind), config_of(kind), "small")
+    with np.load(GOLDEN / f"compressai_{kind}.npz") as stored:
+        state = {k[6:]: stored[k] for k in stored if k.startswith("param/")}
+    found = convert.from_compressai(state)
+    return TrainedCodec(
+        "theirs", found.config, found.params, (), found.prior_tables, found.scale_tables
+    )
+
+
+def picture(
+    rng: np.random.Generator, height: int, width: int, kind: str = "photo"
+) -> np.ndarray:
+    """uint8 (h, w, 3): 'photo' (waves with some noise), 'noise' or 'constant'."""
+    shape = height, width, 3
+    if kind == "noise":
+        return rng.integers(0, 256, shape, np.uint8)
+    if kind == "constant":
+        return np.full(shape, rng.integers(0, 256, 3), np.uint8)
+    y, x = np.mgrid[:height, :width, :1][:2]
+    phase, speed = rng.uniform(0, 6, 3), rng.uniform(0.01, 0.3, (2, 3))
+    waves = 128 + 90 * np.sin(speed[0] * y + speed[1] * x + phase)
+    return np.clip(waves + rng.normal(0, 10, shape), 0, 255).astype(np.uint8)
