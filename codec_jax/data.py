@@ -7,6 +7,7 @@ for batch in batches(images, crop=256, batch_size=8, seed=0):  # {'image': ...}
 import concurrent.futures
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -95,11 +96,11 @@ class TfdsImages(Sequence):  # type: ignore[type-arg]
             builder.download_and_prepare(file_format="array_record")
         except tfds.core.DatasetNotFoundError as error:
             raise ValueError(f"data.tfds: {error}") from error
-        image = builder.info.features.get("image")
-        if image is None or image.dtype != np.uint8 or image.shape[-1] not in (1, 3):
+        features = builder.info.features
+        if "image" not in features or not _is_usual(features["image"]):
             raise ValueError(
-                f"data.tfds: {name!r} has {builder.info.features}, expected 'image' of "
-                "8 bits with 1 or 3 channels"
+                f"data.tfds: {name!r} has {dict(features)}, expected 'image' of 8 bits "
+                "with 1 or 3 channels"
             )
         if split not in builder.info.splits:
             raise ValueError(
@@ -112,8 +113,15 @@ class TfdsImages(Sequence):  # type: ignore[type-arg]
         return len(self._source)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")  # what ends an iteration
         image = self._source[int(index)]["image"]
         return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+def _is_usual(feature: Any) -> bool:
+    # Its `dtype` would need TensorFlow.
+    return feature.np_dtype == np.uint8 and feature.shape[-1:] in ((1,), (3,))
 
 
 def batches(

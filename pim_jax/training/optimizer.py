@@ -69,7 +69,7 @@ def make(config: Any, steps: int) -> optax.GradientTransformation:
         `b1`, `b2`, `weight_decay` (decoupled, times the learning rate; 0 is Adam), and
         `name`: 'adam' (also where there is none) or 'muon', which moves the kernels of
         convolutions by orthogonal matrices with Adam's usual root mean square, and all
-        else as Adam does.
+        else as Adam with Nesterov's momentum does; it decays those kernels alone.
       steps: length of the whole run in updates.
 
     Raises:
