@@ -16,7 +16,6 @@ import pytest
 
 from codec_jax import cli, image_files, weights
 from codec_jax.coding import bitstream
-from codec_jax.weights import Packaged
 from pim_jax.training import run_config
 from tests.codec_jax import small_codecs
 
@@ -210,7 +209,8 @@ def test_models(run, monkeypatch, folder, tmp_path):
     (tmp_path / "packaged" / "x.npz").write_bytes(data)
     monkeypatch.setattr(weights.resources, "files", lambda package: tmp_path)
     sha256 = weights.hashlib.sha256(data).hexdigest()
-    monkeypatch.setattr(weights, "PACKAGED", {"small": Packaged("x.npz", sha256)})
+    (tmp_path / "packaged" / "x.sha256").write_text(f"{sha256}  x.npz\n")
+    monkeypatch.setattr(weights, "PACKAGED", {"small": "x.npz"})
     out = run("models")[1]
     for part in ("small", "bls2017", "0 to 2"):
         assert part in out

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
+import codec_jax
 from codec_jax import weights
 from codec_jax.entropy import factorized
 from codec_jax.models import integer
-from codec_jax.weights import Packaged
 from pim_jax.training import checkpoint, run_config
 from tests.codec_jax import small_codecs
 
@@ -119,7 +119,7 @@ def test_missing_files(codec, tmp_path):
 def test_unknown_names_get_a_suggestion(monkeypatch):
     with pytest.raises(ValueError, match="'ms65' is neither a codec nor a file"):
         weights.load("ms65")
-    entries = {name: Packaged("x.npz", "") for name in ("ms64", "other")}
+    entries = dict.fromkeys(("ms64", "other"), "x.npz")
     monkeypatch.setattr(weights, "PACKAGED", entries)
     with pytest.raises(ValueError, match=r"did you mean 'ms64'\?.*: ms64, other"):
         weights.load("ms65")
@@ -130,11 +130,20 @@ def test_packaged_weights_are_verified(stored, codec, monkeypatch, tmp_path):
     (tmp_path / "packaged" / "x.npz").write_bytes(stored)
     monkeypatch.setattr(weights.resources, "files", lambda package: tmp_path)
     right = weights.hashlib.sha256(stored).hexdigest()
-    entries = {"good": Packaged("x.npz", right), "bad": Packaged("x.npz", "0" * 64)}
-    monkeypatch.setattr(weights, "PACKAGED", entries)
+    sums = tmp_path / "packaged" / "x.sha256"
+    sums.write_text(f"{right}  x.npz\n")
+    monkeypatch.setattr(weights, "PACKAGED", {"good": "x.npz"})
     assert weights.load("good").fingerprint == codec.fingerprint
+    sums.write_text(f"{'0' * 64}  x.npz\n")
     with pytest.raises(ValueError, match=f"SHA-256 is {right}, expected 000"):
-        weights.load("bad")
+        weights.load("good")
+
+
+def test_the_codec_that_ships():
+    shipped = weights.load(codec_jax.DEFAULT)
+    assert shipped.name == codec_jax.DEFAULT
+    image = small_codecs.picture(np.random.default_rng(0), 40, 50)
+    assert shipped.decompress(shipped.compress(image)).shape == image.shape
 
 
 def test_a_folder_of_a_run(stored, codec, tmp_path):
