@@ -258,7 +258,7 @@ def test_freeze_refuses_other_folders(run, tmp_path):
             "compress photo.cjx a.cjx --codec codec.npz",
             ["photo.cjx", "expected one of"],
         ),
-        ("compress photo.png a.cjx", ["'ms64' is neither a codec nor a file"]),
+        ("compress photo.png a.cjx --codec ms65", ["did you mean 'ms64'?"]),
         ("compress photo.png a.cjx --codec no.npz", ["'no.npz' is neither"]),
         ("compress photo.png a.cjx --codec photo.png", ["no file of codec weights"]),
         ("compress photo.png no/a.cjx --codec codec.npz", ["no such folder"]),

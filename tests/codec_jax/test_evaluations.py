@@ -4,7 +4,6 @@ import csv
 import importlib.util
 import json
 import sys
-import types
 from pathlib import Path
 
 import jax
@@ -44,9 +43,7 @@ def learned(monkeypatch):
             raise ValueError(f"no codec {name!r}")
         return Halves()
 
-    module = types.ModuleType("codec_jax.weights")
-    module.load = load
-    monkeypatch.setitem(sys.modules, "codec_jax.weights", module)
+    monkeypatch.setattr(evaluations.weights, "load", load)
 
 
 @pytest.fixture(scope="module")
