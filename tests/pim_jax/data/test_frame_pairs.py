@@ -110,9 +110,9 @@ def test_fewer_pairs_than_rows_recur_with_other_crops():
 def test_threads_end_with_the_iterator():
     found = batches(coded_runs([8]), crop=16, batch_size=2, seed=0)
     next(found)
-    assert any("frame_pairs" in thread.name for thread in threading.enumerate())
+    assert any("batches" in thread.name for thread in threading.enumerate())
     found.close()
-    assert not any("frame_pairs" in thread.name for thread in threading.enumerate())
+    assert not any("batches" in thread.name for thread in threading.enumerate())
 
 
 def test_jitter_moves_each_frame_a_little():
