@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 import pim_jax
 from codec_jax import data, objective, ops
-from codec_jax.models.codec import Codec
+from codec_jax.models.codec import QUANTIZATIONS, Codec
 from codec_jax.models.config import STRIDE, CodecConfig
 from pim_jax.training import devices, optimizer
 from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
@@ -95,7 +95,14 @@ def make_loss(
         `lambda_warmup_steps`, `lambda_start`, see `configs/codec.py`.
       steps: length of the run, over which alpha goes from its first to its last value.
       axis_name: the pmap axis, or None under jit.
+
+    Raises: ValueError for an unknown quantization; and as `make_distortion`.
     """
+    if options.quantization not in QUANTIZATIONS:
+        raise ValueError(
+            f"objective.quantization is {options.quantization!r}, expected one of "
+            f"{QUANTIZATIONS}"
+        )
     distortion = make_distortion(options.distortion, options.weights)
     codec = Codec(model)
     middle = float(np.exp(np.mean(np.log(model.lambdas))))
@@ -145,6 +152,10 @@ def make_distortion(names: str, weights: tuple[float, ...]) -> Distortion:
     Raises: ValueError for another number of weights than of names, or an unknown name.
     """
     listed = names.split(",")
+    if "" in listed:
+        raise ValueError(
+            f"objective.distortion: expected names with commas, found {names!r}"
+        )
     if len(listed) != len(weights):
         raise ValueError(
             f"objective.distortion has {len(listed)} names, {names!r}, but "
@@ -179,22 +190,27 @@ def scaled(factors: Mapping[str, float]) -> optax.GradientTransformation:
     Args:
       factors: top-level name of parameters -> factor; 1 for all others. One that is 1
         may also be of a module that this model has not.
+
+    Raises: ValueError, when the state is made, for any other that is no module.
     """
+
+    def init(params: Any) -> optax.EmptyState:
+        unknown = sorted(k for k in factors if k not in params and factors[k] != 1)
+        if unknown:
+            raise ValueError(
+                f"optimizer.factors has {unknown}; parameters are {sorted(params)}"
+            )
+        return optax.EmptyState()
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        unknown = sorted(k for k in factors if k not in updates and factors[k] != 1)
-        if unknown:
-            raise ValueError(
-                f"optimizer.factors has {unknown}; parameters are {sorted(updates)}"
-            )
         moved = {
             name: optax.tree.scale(factors.get(name, 1.0), part)
             for name, part in updates.items()
         }
         return moved, state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformation(init, update)
 
 
 def validation_scores(
@@ -258,6 +274,11 @@ def picture(params: Any, model: CodecConfig, crops: np.ndarray) -> np.ndarray:
 
 
 def _images(options: ml_collections.ConfigDict) -> dict[str, data.Images]:
+    if options.tfds and options.image_dir:
+        raise ValueError(
+            f"data.tfds is {options.tfds!r} and data.image_dir {options.image_dir!r}; "
+            "expected one of them"
+        )
     if options.tfds:
         directory = options.tfds_dir or None
         return {
