@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import rich.progress
-from rich.console import Console
 from rich.table import Table
 
 from codec_jax import convert, image_files, weights
@@ -17,8 +16,8 @@ from codec_jax.coding import bitstream
 from codec_jax.coding.bitstream import Packet
 from codec_jax.models.config import CodecConfig
 from codec_jax.trained import LARGEST_IMAGE, Progress, TrainedCodec
+from pim_jax.terminal import console, run
 
-DEFAULT = "ms64"
 STREAM = "-"  # in place of a path: standard input or output
 # Smaller pictures are done before a bar could be read.
 _SHOWS_PROGRESS = 2**21
@@ -31,13 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: in place of those of the process.
     """
     options = _parser().parse_args(arguments)
-    try:
-        COMMANDS[options.command](options)
-    except (ValueError, OSError, ImportError) as error:
-        message = " ".join(str(error).split())
-        _console(stderr=True).print(f"codec-jax: {message}")
-        return 2
-    return 0
+    return run("codec-jax", lambda: COMMANDS[options.command](options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _paths(compress)
     compress.add_argument(
         "--codec",
-        default=DEFAULT,
+        default=weights.DEFAULT,
         help="a name (see `codec-jax models`) or a file of weights; default: %(default)s",
     )
     target = compress.add_mutually_exclusive_group()
@@ -118,7 +111,7 @@ def _compress(options: argparse.Namespace) -> None:
         )
     _write_bytes(options.out, data)
     height, width = picture.pixels.shape[:2]
-    _console(stderr=True).print(
+    console(stderr=True).print(
         f"{width} x {height}, {len(data)} bytes, {8 * len(data) / (height * width):.4f} "
         "bits per pixel"
     )
@@ -160,7 +153,7 @@ def _info(options: argparse.Namespace) -> None:
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
         table.add_row(name, value)
-    _console().print(table)
+    console().print(table)
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -169,7 +162,7 @@ def _models(options: argparse.Namespace) -> None:
     for name in weights.PACKAGED:
         codec = weights.load(name)
         table.add_row(name, _described(codec.config), f"0 to {codec.rates[-1]:g}")
-    _console().print(table)
+    console().print(table)
 
 
 def _described(config: CodecConfig) -> str:
@@ -184,7 +177,7 @@ def _freeze(options: argparse.Namespace) -> None:
     codec, record = weights.freeze_run(options.run, options.name)
     out = options.out or options.run / weights.FROZEN
     weights.save(codec, out, record)
-    _console().print(f"{out}: {out.stat().st_size} bytes, {codec.fingerprint.hex()}")
+    console().print(f"{out}: {out.stat().st_size} bytes, {codec.fingerprint.hex()}")
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -230,13 +223,6 @@ def _progress(pixels: int) -> Iterator[Progress]:
     if pixels < _SHOWS_PROGRESS:
         yield lambda stage, share: None
         return
-    with rich.progress.Progress(console=_console(stderr=True)) as bar:
+    with rich.progress.Progress(console=console(stderr=True)) as bar:
         add = functools.lru_cache(None)(lambda stage: bar.add_task(stage, total=1.0))
         yield lambda stage, share: bar.update(add(stage), completed=share)
-
-
-def _console(stderr: bool = False) -> Console:
-    # One line stays one line, and nothing in a file name is taken for anything else.
-    return Console(
-        stderr=stderr, soft_wrap=True, markup=False, emoji=False, highlight=False
-    )

@@ -1,7 +1,9 @@
 """Batches of image crops, from folders of images or from a data set of tfds.
 
-images = read_folder("photographs", validation_fraction=0.05)["train"]
-for batch in batches(images, crop=256, batch_size=8, seed=0):  # {'image': ...}
+    images = read_folders("photographs", validation_fraction=0.05)["train"]
+    for batch in batches(images, crop=256, batch_size=8, seed=0):  # {'image': ...}
+
+Batch k depends on the seed and on k alone.
 """
 
 import concurrent.futures

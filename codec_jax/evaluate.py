@@ -7,7 +7,7 @@ interpolated by monotone cubics (PCHIP) through its points, quality over the log
 the rate or the reverse, and their distance is averaged over the range that both cover.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import bjontegaard
 import numpy as np
@@ -17,6 +17,13 @@ from numpy.typing import ArrayLike
 # Bjøntegaard's own number of points, and what a cubic needs.
 FEWEST_POINTS = 4
 INTERPOLATION = "pchip"
+_OPTIONS: dict[str, Any] = {
+    "method": INTERPOLATION,
+    "require_matching_points": False,
+    # The package only warns below this share, and three quarters, its default, is more
+    # than usual curves have in common. The ranges are reported instead.
+    "min_overlap": 0,
+}
 
 
 class Curve(NamedTuple):
@@ -135,9 +142,7 @@ def bd_rate(anchor: Curve, curve: Curve) -> float:
             a.quality,
             b.bpp,
             b.quality,
-            method=INTERPOLATION,
-            require_matching_points=False,
-            min_overlap=0,
+            **_OPTIONS,
         )
     )
 
@@ -159,11 +164,7 @@ def bd_psnr(anchor: Curve, curve: Curve) -> float:
             a.quality,
             b.bpp,
             b.quality,
-            method=INTERPOLATION,
-            require_matching_points=False,
-            # The package only warns below this share, and three quarters, its default,
-            # is more than usual curves have in common. The ranges are reported instead.
-            min_overlap=0,
+            **_OPTIONS,
         )
     )
 

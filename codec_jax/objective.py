@@ -11,6 +11,11 @@ def squared_error(
     return jnp.mean(jnp.square(255 * (images - decoded)), (1, 2, 3))
 
 
+def psnr(error: Float[Array, " n"]) -> Float[Array, " n"]:
+    """PSNR in dB, of the `squared_error` of each image."""
+    return 10 * jnp.log10(255**2 / error)
+
+
 def lagrangian(
     bpp: Float[Array, " n"],
     distortion: Float[Array, " n"],

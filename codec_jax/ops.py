@@ -56,6 +56,11 @@ def upper_bound(x: Float[Array, "*s"], bound: float) -> Float[Array, "*s"]:
     return -lower_bound(-x, -bound)
 
 
+def eight_bits(images: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """Images in [0, 1] as the integers 0..255 that a file holds, clipped; still floats."""
+    return jnp.round(255 * jnp.clip(images, 0, 1))
+
+
 def uniform_noise(
     keys: PRNGKeyArray, like: Float[Array, "n *s"]
 ) -> Float[Array, "n *s"]:

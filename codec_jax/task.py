@@ -135,7 +135,7 @@ def make_loss(
         return value, {
             "bpp": jnp.mean(bpp),
             "hyper_bpp": jnp.mean(hyper_bpp),
-            "psnr": jnp.mean(10 * jnp.log10(255**2 / error)),
+            "psnr": jnp.mean(objective.psnr(error)),
         }
 
     return loss
@@ -232,7 +232,7 @@ def validation_scores(
         ]
         bpp, error = (np.concatenate(p) for p in zip(*parts, strict=True))
         scores[f"bpp_{rate}"] = float(np.mean(bpp))
-        scores[f"psnr_{rate}"] = float(np.mean(10 * np.log10(255**2 / error)))
+        scores[f"psnr_{rate}"] = float(jnp.mean(objective.psnr(jnp.asarray(error))))
         values.append(np.log(np.mean(bpp + weight * error)))
     # The logarithm counts a per cent alike at every rate.
     scores["log_lagrangian"] = float(np.mean(values))
@@ -251,7 +251,7 @@ def _measure(
     params: Any, model: CodecConfig, images: Array, rate: Array
 ) -> tuple[Array, Array]:
     passed: Any = Codec(model).apply({"params": params}, images, rate)
-    shown = jnp.round(255 * jnp.clip(passed.images, 0, 1)) / 255
+    shown = ops.eight_bits(passed.images) / 255
     bpp = passed.bits / (images.shape[1] * images.shape[2])
     return bpp, objective.squared_error(images, shown)
 
@@ -268,7 +268,7 @@ def picture(params: Any, model: CodecConfig, crops: np.ndarray) -> np.ndarray:
         passed: Any = Codec(model).apply(
             {"params": params}, images, jnp.full(len(crops), rate * 1.0)
         )
-        shown = np.asarray(jnp.round(255 * jnp.clip(passed.images, 0, 1)))
+        shown = np.asarray(ops.eight_bits(passed.images))
         rows.append(np.concatenate(list(shown.astype(np.uint8)), 1))
     return np.concatenate(rows, 0)
 

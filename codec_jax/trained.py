@@ -1,8 +1,10 @@
 """A trained codec: images to bytes and back.
 
-codec = codec_jax.load("ms64")
-data = codec.compress(image)      # uint8 (h, w, 3) -> bytes
-image = codec.decompress(data)    # bytes -> uint8 (h, w, 3)
+    codec = codec_jax.load("ms64")
+    data = codec.compress(image)      # uint8 (h, w, 3) -> bytes
+    image = codec.decompress(data)    # bytes -> uint8 (h, w, 3)
+
+`TrainedCodec` holds weights and the integers that sender and receiver share.
 """
 
 import dataclasses
@@ -12,12 +14,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8
 
-from codec_jax import tiling
+from codec_jax import ops, tiling
 from codec_jax.coding import bitstream, range_coder
 from codec_jax.coding.bitstream import Packet
 from codec_jax.coding.tables import Tables
@@ -32,7 +35,7 @@ _RATE_STEPS = 256
 # transforms (receptive fields reach less than 2 latents) and in hyper latents for those
 # of the hyperprior (less than 2).
 _WINDOW, _HYPER_WINDOW, _MARGIN = 64, 128, 2
-# What a file may ask for: 2^27 pixels take about a minute and a gigabyte.
+# Pixels that a file may ask for: what its size alone cannot show.
 LARGEST_IMAGE = 2**27
 # Beyond this a latent is clipped; nothing near it comes from an image.
 _LARGEST_SYMBOL = 2**28
@@ -101,9 +104,9 @@ class TrainedCodec:
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name; weights in 16 bits where these hold them exactly."""
         found: dict[str, np.ndarray] = {}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
-            name = "/".join(["params", *(str(entry.key) for entry in path)])
-            found[name] = _shortest(np.asarray(leaf, np.float32))
+        flat = flax.traverse_util.flatten_dict(self.params, sep="/")
+        for name, leaf in sorted(flat.items()):
+            found[f"params/{name}"] = _shortest(np.asarray(leaf, np.float32))
         for number, layer in enumerate(self.layers):
             for field, array in layer._asdict().items():
                 found[f"layers/{number}/{field}"] = array
@@ -145,6 +148,7 @@ class TrainedCodec:
             raise ValueError("give one of rate, target_bpp and target_psnr")
         features = self._features(image, progress)
 
+        @functools.cache  # the search for a target ends at a file that it has made
         def file(step: int) -> bytes:
             latents = self.latents(features, step / _RATE_STEPS)
             packet = Packet(
@@ -158,6 +162,7 @@ class TrainedCodec:
             )
             return bitstream.pack(packet)
 
+        @functools.cache
         def psnr(step: int) -> float:
             decoded = self._decoded(
                 self.latents(features, step / _RATE_STEPS), step, image.shape[:2]
@@ -441,7 +446,7 @@ def _hyper_synthesis(
 @functools.partial(jax.jit, static_argnums=0)
 def _synthesis(config: CodecConfig, params: Any, y: Array, rate: Array) -> Array:
     images = _apply(config, params, y, rate, method=Codec.synthesis)
-    return jnp.round(255 * jnp.clip(images, 0, 1)).astype(jnp.uint8)
+    return ops.eight_bits(images).astype(jnp.uint8)
 
 
 def _shortest(weights: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:

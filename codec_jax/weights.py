@@ -42,6 +42,7 @@ FROZEN = "codec.npz"  # in the folder of a run
 # Weights inside this package, in `codec_jax/packaged`; beside each its SHA-256 in a file
 # `.sha256`, as `sha256sum` writes it, and its card `.md`.
 PACKAGED = {"ms64": "ms64.npz"}
+DEFAULT = "ms64"
 
 
 # What NumPy, zipfile and zlib raise on damaged or hostile files.
@@ -155,10 +156,7 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
     for name, array in arrays.items():
         first, *rest = name.split("/")
         if first == "params":
-            inner = params
-            for key in rest[:-1]:
-                inner = inner.setdefault(key, {})
-            inner[rest[-1]] = jnp.asarray(array, jnp.float32)
+            params["/".join(rest)] = jnp.asarray(array, jnp.float32)
         elif first == "layers":
             layers.setdefault(int(rest[0]), {})[rest[1]] = array
         elif first in parts:
@@ -171,7 +169,7 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
     codec = TrainedCodec(
         name=head["name"],
         config=CodecConfig.from_dict(head["config"]),
-        params=params,
+        params=flax.traverse_util.unflatten_dict(params, sep="/"),
         layers=frozen,
         tables=Tables(**parts["tables"]),
         scale_tables=Tables(**parts["scales"]) if parts["scales"] else None,

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
-from rich.console import Console
 from rich.table import Table
 
 from pim_jax import published, weights
 from pim_jax.data.images import read_image
 from pim_jax.metrics import METRICS
+from pim_jax.terminal import console, run
 
 DEFAULT_METRIC = "ssim"
 
@@ -31,18 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: in place of those of the process.
     """
     options = _parser().parse_args(arguments)
-    try:
-        if options.command == "distance":
-            _distance(options.image_a, options.image_b, options.metric, options.weights)
-        elif options.command == "convert":
-            weights.write(options.destination, *weights.read(options.source))
-        else:
-            _metrics()
-    except (ValueError, OSError) as error:
-        message = " ".join(str(error).split())
-        _console(stderr=True).print(f"pim-jax: {message}")
-        return 2
-    return 0
+    return run("pim-jax", lambda: _carry_out(options))
+
+
+def _carry_out(options: argparse.Namespace) -> None:
+    if options.command == "distance":
+        _distance(options.image_a, options.image_b, options.metric, options.weights)
+    elif options.command == "convert":
+        weights.write(options.destination, *weights.read(options.source))
+    else:
+        _metrics()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,22 +81,17 @@ def _distance(
         )
     loaded = weights.load(metric, weights_path)
     value = float(loaded(jnp.asarray(image_a[None]), jnp.asarray(image_b[None]))[0])
-    _console().print(f"{value:.6g}")
+    console().print(f"{value:.6g}")
 
 
 def _metrics() -> None:
     table = Table("name", "weights", "distance and source")
     for name in METRICS:
         table.add_row(name, _weights_needed(name), SOURCES.get(name, ""))
-    _console().print(table)
+    console().print(table)
 
 
 def _weights_needed(name: str) -> str:
     if name not in published.ARCHIVES:
         return "none needed"
     return "in the cache" if published.is_cached(name) else "downloaded on first use"
-
-
-def _console(stderr: bool = False) -> Console:
-    # One line stays one line, and nothing in a file name is taken for markup.
-    return Console(stderr=stderr, soft_wrap=True, markup=False, highlight=False)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before JAX starts its backend: the tests of several devices need several devices. And
@@ -58,3 +59,13 @@ def small_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
         names=video.PACKAGED_CLIPS,
         short_side=72,
     )
+
+
+@pytest.fixture(scope="module")
+def no_plots() -> Iterator[None]:
+    """Drawing curves takes longer than small runs do; test_report.py tests it."""
+    from pim_jax.training import page
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "_plot", lambda by_kind: "data:,")
+        yield

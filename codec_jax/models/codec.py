@@ -11,7 +11,7 @@ means; or of y by a factorized prior where there are no hyper latents. With
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
 import flax.traverse_util
@@ -27,7 +27,7 @@ from codec_jax.models import integer, transforms
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
 
 Quantization = Literal["noise", "mixed", "straight_through", "soft_round"]
-QUANTIZATIONS = ("noise", "mixed", "straight_through", "soft_round")
+QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
 
 
 class Pass(NamedTuple):

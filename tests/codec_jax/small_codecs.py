@@ -4,12 +4,10 @@ Nothing is trained: what holds for these holds whatever training makes of the we
 """
 
 import functools
-import importlib.util
 from pathlib import Path
 
 import jax
 import numpy as np
-import pytest
 
 from codec_jax import convert, task, weights
 from codec_jax.models.config import CodecConfig
@@ -23,19 +21,6 @@ KINDS = {
     "float": {"hyper": "index"},
     "factorized": {"prior": "factorized", "transforms": "bls2017"},
 }
-ENGINES = [
-    "numba",
-    pytest.param(
-        "tensorflow",
-        marks=[
-            pytest.mark.tensorflow,
-            pytest.mark.skipif(
-                importlib.util.find_spec("tensorflow_compression_ops") is None,
-                reason="needs tensorflow-compression-ops",
-            ),
-        ],
-    ),
-]
 
 
 def config_of(kind: str) -> CodecConfig:

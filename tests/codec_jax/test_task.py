@@ -14,8 +14,10 @@ import pim_jax
 from codec_jax import objective, task, weights
 from codec_jax.models.codec import Codec
 from codec_jax.models.config import CodecConfig
-from pim_jax.training import devices, loop, page, report
+from pim_jax.training import devices, loop, report
 from tests.codec_jax import small_codecs
+
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("codec_config", ROOT / "configs/codec.py")
@@ -63,14 +65,6 @@ def make_config(photographs):
         return config
 
     return make
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_plots():
-    """Drawing curves takes longer than these runs; test_report.py tests it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "_plot", lambda by_kind: "data:,")
-        yield
 
 
 def only_training(made):

@@ -12,6 +12,7 @@ from codec_jax import trained
 from codec_jax.coding import bitstream, range_coder
 from codec_jax.models.integer import LARGEST_INPUT
 from tests.codec_jax import small_codecs
+from tests.codec_jax.coding.engines import ENGINES
 
 ALL = (*small_codecs.KINDS, "bmshj2018-hyperprior", "mbt2018-mean")
 # Pictures of as many latents share their compiled programs.
@@ -95,7 +96,7 @@ def test_reconstruct_has_gradients(codec):
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("engine", small_codecs.ENGINES)
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", ["integer", "float", "factorized"])
 def test_outliers(kind, engine, monkeypatch):
     """Latents beyond 10^4, and hyper latents beyond what the integer network takes."""

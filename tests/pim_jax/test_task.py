@@ -11,7 +11,9 @@ import pytest
 
 import pim_jax
 from pim_jax import task
-from pim_jax.training import checkpoint, loop, page, report
+from pim_jax.training import checkpoint, loop, report
+
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("pim_config", ROOT / "configs/pim.py")
@@ -49,14 +51,6 @@ def make_config(small_frames):
         return config
 
     return make
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_plots():
-    """Drawing curves takes longer than these runs; test_report.py tests it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "_plot", lambda by_kind: "data:,")
-        yield
 
 
 def only_training(made):

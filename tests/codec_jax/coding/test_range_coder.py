@@ -1,6 +1,5 @@
 """Both engines against each other, against a slow coder, and against hostile bytes."""
 
-import importlib.util
 import itertools
 import time
 
@@ -12,21 +11,8 @@ import pytest
 from codec_jax.coding import numba_engine, range_coder, tensorflow_engine
 from codec_jax.coding.tables import LARGEST_OUTLIER, Tables, from_pmfs
 from tests.codec_jax.coding import reference_coder
+from tests.codec_jax.coding.engines import ENGINES
 from tests.codec_jax.coding.random_tables import random_symbols, random_tables
-
-ENGINES = [
-    "numba",
-    pytest.param(
-        "tensorflow",
-        marks=[
-            pytest.mark.tensorflow,
-            pytest.mark.skipif(
-                importlib.util.find_spec("tensorflow_compression_ops") is None,
-                reason="needs tensorflow-compression-ops",
-            ),
-        ],
-    ),
-]
 
 
 def tables_of(*rows, precision, escape=True, offset=0):

@@ -16,7 +16,9 @@ import pytest
 import toy_task
 from jax.experimental.compilation_cache import compilation_cache
 
-from pim_jax.training import checkpoint, loop, page, report, run_config
+from pim_jax.training import checkpoint, loop, report, run_config
+
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 TOY = Path(toy_task.__file__)
 ROOT = TOY.parents[3]
@@ -25,14 +27,6 @@ ROOT = TOY.parents[3]
 def run(workdir, task_options=None, **changes):
     config = toy_task.get_config(**changes)
     return loop.train(toy_task.make(config, **(task_options or {})), config, workdir)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_plots():
-    """Drawing takes ten times as long as these runs; test_report.py tests it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "_plot", lambda by_kind: "data:,")
-        yield
 
 
 @pytest.fixture(scope="module")
