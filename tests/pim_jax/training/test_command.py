@@ -45,7 +45,7 @@ def train(tmp_path, *flags, config="config.py"):
     ("flags", "text"),
     [
         (["--config.optimizer.lerning_rate=1"], 'Did you mean "learning_rate"'),
-        ([], "error: config.task is 'pin', expected one of ['pim']"),
+        ([], "error: config.task is 'pin', expected one of ['codec', 'pim', 'toy']"),
     ],
 )
 def test_one_line(tmp_path, flags, text):
