@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from codec_jax import ops
+from pim_jax.ops import convolution
 
 _LAYOUT: Any = ("NHWC", "HWIO", "NHWC")
 # Up to so many channels, matrix products of all taps together are faster.
@@ -44,9 +45,7 @@ def _from_few(x: Array, kernel: Array, stride: int) -> Array:
 
 def _strided(x: Array, kernel: Array, stride: int) -> Array:
     half = kernel.shape[0] // 2
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((half, half),) * 2, dimension_numbers=_LAYOUT
-    )
+    return convolution.convolve(x, kernel, ((half, half),) * 2, stride)
 
 
 def _from_few_forward(x: Array, kernel: Array, stride: int) -> Any:
@@ -122,6 +121,7 @@ def _unstrided(
         # XLA's gradients of convolutions with negative padding are wrong on CPUs.
         border = [(0, 0, 0), *((*pad, 0) for pad in padding), (0, 0, 0)]
         x, padding = lax.pad(x, jnp.zeros((), x.dtype), border), ((0, 0), (0, 0))
+    # Exact for integers, where `pim_jax.ops.convolution.convolve` is not.
     return lax.conv_general_dilated(
         x, kernel, (1, 1), padding, dimension_numbers=_LAYOUT
     )

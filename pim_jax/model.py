@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pim_jax.distributions import Mixture
-from pim_jax.ops import pyramids
+from pim_jax.ops import convolution, pyramids
 
 Levels = tuple[Float[Array, "n _h _w c"], ...]
 
@@ -151,6 +151,11 @@ def _valid_steerable_size(num_scales: int, order: int, smallest: int) -> int:
     return max(size + filters["lo0"].shape[0] - 1, smallest + border - 1)
 
 
+def _convolve(image: Array, kernel: Array, strides: Any, padding: Any, **_: Any) -> Any:
+    """As Flax calls `lax.conv_general_dilated`, without dilations and groups."""
+    return convolution.convolve(image, kernel, padding)
+
+
 class Cnn(nn.Module):
     """5x5 convolutions with ReLU between them; the last one is linear."""
 
@@ -166,6 +171,7 @@ class Cnn(nn.Module):
                 (5, 5),
                 padding=self.config.padding.upper(),
                 dtype=jnp.dtype(self.config.dtype),
+                conv_general_dilated=_convolve,
                 name=f"conv_{i}",
             )(x)
             x = x if i == last else nn.relu(x)

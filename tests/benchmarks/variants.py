@@ -3,14 +3,14 @@
     python -m tests.benchmarks.variants                      # all, forward and backward
     python -m tests.benchmarks.variants --only=divergence
 
-The library has the plain forms; docs/results.md says what others gave. Times are for
+The library has its own form of the network and the plain divergence. Times are for
 one level's network (5x5, 3-64-64-64-3) on two images, and for the divergence of mixtures
 of five at as many positions as one level of a 256x256 image has.
 """
 
 import argparse
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -25,15 +25,18 @@ from rich.table import Table
 from pim_jax import distributions
 from pim_jax.distributions import Mixture
 from pim_jax.model import Cnn, ModelConfig
+from pim_jax.ops import convolution
 from tests.benchmarks import timing
 
-LAYOUT: dict[str, Any] = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 Convolution = Callable[[Array, Array], Array]
 
 
-def direct(image: Array, kernel: Array) -> Array:
-    """XLA's own convolution."""
-    return lax.conv_general_dilated(image, kernel, (1, 1), "SAME", **LAYOUT)
+def same(function: Callable[..., Array]) -> Convolution:
+    """A convolution of the library with its padding."""
+    return functools.partial(function, padding="SAME")
+
+
+direct = same(convolution.direct)
 
 
 def channels_first(image: Array, kernel: Array) -> Array:
@@ -74,81 +77,6 @@ def blocks(image: Array, kernel: Array) -> Array:
     return found.reshape(n, h, w, outputs)
 
 
-def shifted(image: Array, kernel: Array) -> Array:
-    """Few outputs: 5x1 taps for all columns at once, then a sum of shifted results."""
-    k, _, inputs, outputs = kernel.shape
-    if k * outputs > inputs:
-        return direct(image, kernel)
-    taps = jnp.moveaxis(kernel, 1, 2).reshape(k, 1, inputs, k * outputs)
-    border = (k // 2, k // 2)
-    parts = lax.conv_general_dilated(image, taps, (1, 1), (border, border), **LAYOUT)
-    width = image.shape[2]
-    return functools.reduce(
-        jnp.add,
-        [parts[:, :, j : j + width, j * outputs : (j + 1) * outputs] for j in range(k)],
-    )
-
-
-TILE = 4
-POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)  # and infinity
-
-
-@functools.cache
-def toom_cook_matrices(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A^T (TILE, p), G (p, size) and B^T (p, p); see `toom_cook`.
-
-    Multiplying polynomials by their values at p points is linear in one factor; the
-    transposed map is a correlation.
-    """
-    points = np.array(POINTS)
-    p = len(points) + 1
-
-    def values(terms: int) -> np.ndarray:
-        found = np.zeros((p, terms))
-        found[:-1] = points[:, None] ** np.arange(terms)
-        found[-1, -1] = 1  # at infinity: the highest coefficient
-        return found
-
-    before = np.linalg.inv(values(p)).T
-    # Factors between G and B^T are free; so the entries of B^T are short fractions.
-    scale = np.append(before[:-1, p - 2], 1.0)
-    before = np.round(before / scale[:, None], 9)
-    return values(TILE).T, values(size) * scale[:, None], before
-
-
-def toom_cook(image: Array, kernel: Array) -> Array:
-    """y = A^T ((G kernel) (B^T x)) along the height: 8 products instead of 20 for 4 rows.
-
-    Along the width, and for few channels, ordinary convolutions; the last layer is
-    `shifted`. Source: Lavin & Gray 2016, https://arxiv.org/abs/1509.09308.
-    """
-    if min(kernel.shape[2:]) < 16:
-        return shifted(image, kernel)
-    after, taps, before = toom_cook_matrices(kernel.shape[0])
-    n, h, w, c = image.shape
-    border = kernel.shape[0] // 2
-    tiles = -(-h // TILE)
-    below = tiles * TILE - h + border
-    image = jnp.pad(image, ((0, 0), (border, below), (0, 0), (0, 0)))
-    last = (tiles - 1) * TILE + 1
-    rows = [
-        lax.slice(image, (0, i, 0, 0), (n, i + last, w, c), (1, TILE, 1, 1))
-        for i in range(len(taps))
-    ]
-    products = [
-        direct(_combine(rows, b), _combine(list(kernel), g)[None])
-        for b, g in zip(before, taps, strict=True)
-    ]
-    found = jnp.stack([_combine(products, a) for a in after], axis=2)
-    return found.reshape(n, tiles * TILE, w, -1)[:, :h]
-
-
-def _combine(arrays: Sequence[Array], factors: np.ndarray) -> Array:
-    pairs = zip(arrays, factors, strict=True)
-    terms = [x if f == 1 else x * float(f) for x, f in pairs if f]
-    return functools.reduce(jnp.add, terms)
-
-
 def unrolled(function: Convolution) -> Callable[[Any, Array], Array]:
     """A level's network with this convolution; (params of `Cnn`, image) -> features."""
 
@@ -166,9 +94,8 @@ CONVOLUTIONS = {
     "plain": direct,
     "channels first": channels_first,
     "2x2 blocks": blocks,
-    "last layer shifted": shifted,
-    "Toom-Cook, last layer shifted": toom_cook,
     "bfloat16": low_precision,
+    "the library's": same(convolution.convolve),
 }
 
 
