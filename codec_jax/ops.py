@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int32, PRNGKeyArray, Shaped
 
 # Below this sharpness soft rounding is the identity to float32's precision.
 _SMALLEST_ALPHA = 1e-3
@@ -167,16 +167,31 @@ def with_expected_gradient(
     return function(fixed(y) + u, *rest) + slope * (y - fixed(y))
 
 
-def dither(shape: tuple[int, ...], levels: int = 15) -> Float[Array, "*s"]:
-    """Offsets in (-1/2, 1/2) that sender and receiver draw alike, one per latent.
+def dither_offsets(levels: int) -> Float[np.ndarray, " l"]:
+    """Offsets in (-1/2, 1/2), equally far apart. No levels: a single offset of zero.
 
-    For universal quantisation, round(y - o) + o, whose error is uniform whatever y
-    (Ziv 1985). The offsets are multiples of 1 / (levels + 1), so that there is one
-    probability table for each; threefry is defined bit by bit and the same everywhere.
+    So few that there can be probability tables for each.
+    """
+    if not levels:
+        return np.zeros(1, np.float32)
+    return np.asarray((np.arange(levels) + 1) / (levels + 1) - 0.5, np.float32)
+
+
+def dither_levels(shape: tuple[int, ...], levels: int) -> Int32[Array, "*s"]:
+    """Positions in `dither_offsets` that sender and receiver draw alike, one per latent.
+
+    Threefry is defined bit by bit, and the same everywhere.
     """
     key = jax.random.key(1234, impl="threefry2x32")
-    drawn = jax.random.randint(key, shape, 0, levels)
-    return (drawn + 1) / jnp.float32(levels + 1) - 0.5
+    return jax.random.randint(key, shape, 0, max(levels, 1))
+
+
+def dither(shape: tuple[int, ...], levels: int = 15) -> Float[Array, "*s"]:
+    """The offset o of each latent for universal quantisation, round(y - o) + o.
+
+    Its error is uniform, whatever y (Ziv 1985).
+    """
+    return jnp.asarray(dither_offsets(levels))[dither_levels(shape, levels)]
 
 
 def round_with_dither(

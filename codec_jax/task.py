@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 import pim_jax
 from codec_jax import data, objective, ops
-from codec_jax.models.codec import QUANTIZATIONS, Codec
+from codec_jax.models.codec import Codec, check_quantization
 from codec_jax.models.config import STRIDE, CodecConfig
 from pim_jax.training import devices, optimizer
 from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
@@ -91,18 +91,18 @@ def make_loss(
 
     Args:
       model: the architecture.
-      options: `distortion`, `weights`, `quantization`, `alpha`, `balance`,
-        `lambda_warmup_steps`, `lambda_start`, see `configs/codec.py`.
+      options: `distortion`, `weights`, `quantization`, `alpha`, `expected_gradient`,
+        `balance`, `lambda_warmup_steps`, `lambda_start`, see `configs/codec.py`.
       steps: length of the run, over which alpha goes from its first to its last value.
       axis_name: the pmap axis, or None under jit.
 
     Raises: ValueError for an unknown quantization; and as `make_distortion`.
     """
-    if options.quantization not in QUANTIZATIONS:
-        raise ValueError(
-            f"objective.quantization is {options.quantization!r}, expected one of "
-            f"{QUANTIZATIONS}"
-        )
+    quantization, averaged = options.quantization, options.expected_gradient
+    try:
+        check_quantization(quantization, averaged)
+    except ValueError as error:
+        raise ValueError(f"objective.{error}") from error
     distortion = make_distortion(options.distortion, options.weights)
     codec = Codec(model)
     middle = float(np.exp(np.mean(np.log(model.lambdas))))
@@ -116,7 +116,7 @@ def make_loss(
         rate = jax.vmap(jax.random.uniform)(pairs[:, 0]) * (len(model.lambdas) - 1)
         alpha = options.alpha[0] + (options.alpha[1] - options.alpha[0]) * step / steps
         passed: Any = codec.apply(
-            {"params": params}, images, rate, pairs[:, 1], options.quantization, alpha
+            {"params": params}, images, rate, pairs[:, 1], quantization, alpha, averaged
         )
         pixels = images.shape[1] * images.shape[2]
         bpp, hyper_bpp = passed.bits / pixels, passed.hyper_bits / pixels

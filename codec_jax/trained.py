@@ -26,7 +26,7 @@ from codec_jax.coding.bitstream import Packet
 from codec_jax.coding.tables import Tables
 from codec_jax.entropy import scales
 from codec_jax.models import integer
-from codec_jax.models.codec import Codec, cropped
+from codec_jax.models.codec import Codec, cropped, rounded
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
 
 # Positions between two rates that a file can name.
@@ -94,7 +94,7 @@ class TrainedCodec:
     def fingerprint(self) -> bytes:
         """Four bytes that tell these weights and tables from others."""
         digest = hashlib.sha256(
-            json.dumps(dataclasses.asdict(self.config), sort_keys=True).encode()
+            json.dumps(_not_default(self.config), sort_keys=True).encode()
         )
         for name, array in sorted(self.arrays().items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -264,7 +264,7 @@ class TrainedCodec:
         )
         y = apply(images, rates, method=Codec.analysis)
         if self.scale_tables is None:
-            y_hat = jnp.round(y)
+            y_hat = rounded(y, self.config.dither)
             log2 = apply(y_hat, method=Codec.log_prior)
             bits = -jnp.sum(log2, (1, 2, 3))
         else:
@@ -273,7 +273,7 @@ class TrainedCodec:
             index, mean = (
                 cropped(x, y) for x in self._run(_hyper_synthesis, self.layers, z_hat)
             )
-            v = jnp.round(y - mean)
+            v = rounded(y - mean, self.config.dither)
             y_hat = v + mean
             log2 = apply(z_hat, method=Codec.log_prior)
             bits = -jnp.sum(log2, (1, 2, 3))
@@ -285,8 +285,8 @@ class TrainedCodec:
         """What is coded of the features of an image at a rate."""
         y = np.asarray(self._run(_scaled, features[None], jnp.full(1, rate))[0])
         if self.scale_tables is None:
-            symbols = _rounded(y)
-            return Latents(symbols, _channels(y.shape), np.zeros_like(y), None)
+            rows, means = self._dithered(_channels(y.shape), np.zeros_like(y))
+            return Latents(_rounded(y - means), rows, means, None)
         (z,) = tiling.tiled(
             lambda part: (self._of_whole_cells(_hyper_analysis, part, HYPER_STRIDE),),
             y,
@@ -314,7 +314,17 @@ class TrainedCodec:
             margin=_MARGIN,
         )
         h, w = size
-        return rows[:h, :w], means[:h, :w]
+        return self._dithered(rows[:h, :w], means[:h, :w])
+
+    def _dithered(
+        self, rows: Int32[np.ndarray, "h w m"], means: Float[np.ndarray, "h w m"]
+    ) -> tuple[Int32[np.ndarray, "h w m"], Float[np.ndarray, "h w m"]]:
+        """Rows of tables, and what is added to symbols, for the offset of each latent."""
+        count = self.config.dither
+        if not count:
+            return rows, means
+        levels = np.asarray(ops.dither_levels(rows.shape, count))
+        return count * rows + levels, means + ops.dither_offsets(count)[levels]
 
     def _strings(self, latents: Latents) -> tuple[bytes, ...]:
         if latents.hyper is None or self.scale_tables is None:
@@ -330,9 +340,9 @@ class TrainedCodec:
         h, w = (-(-side // STRIDE) for side in size)
         if self.scale_tables is None:
             shape = (h, w, self.config.latents)
-            rows = _channels(shape)
+            rows, means = self._dithered(_channels(shape), np.zeros(shape, np.float32))
             symbols = range_coder.decode(strings[0], rows, self.tables)
-            return Latents(symbols, rows, np.zeros(shape, np.float32), None)
+            return Latents(symbols, rows, means, None)
         shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), len(self.tables.offset))
         hyper = range_coder.decode(strings[0], _channels(shape), self.tables)
         rows, means = self._distributions(hyper, (h, w))
@@ -447,6 +457,13 @@ def _hyper_synthesis(
 def _synthesis(config: CodecConfig, params: Any, y: Array, rate: Array) -> Array:
     images = _apply(config, params, y, rate, method=Codec.synthesis)
     return ops.eight_bits(images).astype(jnp.uint8)
+
+
+def _not_default(config: CodecConfig) -> dict[str, Any]:
+    """What differs; so a new option leaves the fingerprints of older codecs alone."""
+    default = dataclasses.asdict(CodecConfig())
+    fields = dataclasses.asdict(config).items()
+    return {name: value for name, value in fields if value != default[name]}
 
 
 def _shortest(weights: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:

@@ -195,11 +195,12 @@ def _check_parts(codec: TrainedCodec) -> None:
         if not np.isfinite(array).all():
             raise ValueError(f"params/{name} has values that are not finite")
     _same("layers", [layer.kernel.shape for layer in codec.layers], kernels)
-    factorized = config.prior == "factorized"
+    normal, levels = config.prior != "factorized", max(config.dither, 1)
+    channels = _prior_channels(config)
     _same(
         "tables",
         (len(codec.tables.cdf), codec.scale_tables and len(codec.scale_tables.cdf)),
-        (_prior_channels(config), None if factorized else scales.COUNT),
+        (channels, scales.COUNT * levels) if normal else (channels * levels, None),
     )
 
 
@@ -243,13 +244,16 @@ def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
         model = integer.IntegerHyperSynthesis(config.latents, means)
         layers = tuple(integer.freeze(params.pop(_HYPER_SYNTHESIS), model))
     prior = Factorized(_prior_channels(config), config.factorized_filters)
+    normal = config.prior != "factorized"
     return TrainedCodec(
         name=name,
         config=config,
         params=params,
         layers=layers,
-        tables=factorized.make_tables(params["prior"], prior),
-        scale_tables=None if config.prior == "factorized" else scales.make_tables(),
+        tables=factorized.make_tables(
+            params["prior"], prior, dither=0 if normal else config.dither
+        ),
+        scale_tables=scales.make_tables(dither=config.dither) if normal else None,
     )
 
 

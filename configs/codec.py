@@ -53,6 +53,8 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
     # What replaces rounding: 'mixed', 'noise', 'straight_through', 'soft_round'.
     config.objective.quantization = "mixed"
     config.objective.alpha = (1.0, 16.0)  # of soft rounding, first and last step
+    # The gradient of the rate as its mean over the noise, see `ops`.
+    config.objective.expected_gradient = False
     config.objective.balance = 0.5  # see `objective.lagrangian`
     config.objective.lambda_warmup_steps = 0
     config.objective.lambda_start = 1.0  # factor of lambda at the first step

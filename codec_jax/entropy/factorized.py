@@ -74,6 +74,7 @@ def make_tables(
     prior: Factorized,
     precision: int = tables.LARGEST_PRECISION,
     tail_mass: float = 2.0**-16,
+    dither: int = 0,
 ) -> tables.Tables:
     """One table for each channel: once, after training.
 
@@ -84,28 +85,39 @@ def make_tables(
       prior: the architecture.
       precision: of the tables, in bits.
       tail_mass: probability of both tails together, at most.
+      dither: levels of `ops.dither_offsets`: for each channel a table for each of them,
+        of the symbols round(x - offset).
 
     Raises:
       ValueError: a distribution is so wide that its table would not fit.
     """
     reach = _reach(params, prior, tail_mass)
+    levels = ops.dither_offsets(dither)
     symbols = np.arange(-reach, reach + 1, dtype=np.float32)
-    grid = jnp.broadcast_to(symbols[:, None], (len(symbols), prior.channels))
-    pmf = np.exp(np.asarray(prior.apply({"params": params}, grid), np.float64))
+    shape = (len(symbols), len(levels), prior.channels)
+    grid = jnp.broadcast_to((symbols[:, None] + levels)[..., None], shape)
+    mass: Any = prior.apply({"params": params}, grid)
+    pmf = _columns(np.exp(np.asarray(mass, np.float64)))
     above: Any = prior.apply({"params": params}, grid + 0.5, method=Factorized.logits)
     below: Any = prior.apply({"params": params}, grid - 0.5, method=Factorized.logits)
     least = np.log(tail_mass / 2)
-    inside = np.asarray(
-        (jax.nn.log_sigmoid(above) >= least) & (jax.nn.log_sigmoid(-below) >= least)
+    inside = _columns(
+        np.asarray(
+            (jax.nn.log_sigmoid(above) >= least) & (jax.nn.log_sigmoid(-below) >= least)
+        )
     )
     pmfs, offsets = [], []
-    for channel in range(prior.channels):
-        kept = np.flatnonzero(inside[:, channel])
+    for probabilities, kept in zip(pmf.T, map(np.flatnonzero, inside.T), strict=True):
         # A narrow distribution may have no integer that is in neither tail.
-        kept = kept if len(kept) else np.array([np.argmax(pmf[:, channel])])
-        pmfs.append(pmf[kept[0] : kept[-1] + 1, channel])
+        kept = kept if len(kept) else np.array([np.argmax(probabilities)])
+        pmfs.append(probabilities[kept[0] : kept[-1] + 1])
         offsets.append(int(symbols[kept[0]]))
     return tables.from_pmfs(pmfs, offsets, precision)
+
+
+def _columns(x: np.ndarray) -> np.ndarray:
+    """(symbols, levels, channels) -> one column for each table, (symbols, rows)."""
+    return x.swapaxes(1, 2).reshape(len(x), -1)
 
 
 def _reach(params: Any, prior: Factorized, tail_mass: float) -> int:

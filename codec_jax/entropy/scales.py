@@ -6,11 +6,14 @@ Source: Ballé et al. 2018, https://arxiv.org/abs/1802.01436; tensorflow-compres
 `LocationScaleIndexedEntropyModel`.
 """
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from jaxtyping import Array, Float, Int32
 
+from codec_jax import ops
 from codec_jax.coding import tables
 from codec_jax.entropy import densities
 
@@ -52,18 +55,24 @@ def log2_mass(v: Float[Array, "*s"], index: Float[Array, "*s"]) -> Float[Array, 
 
 
 def make_tables(
-    precision: int = tables.LARGEST_PRECISION, tail_mass: float = 2.0**-16
+    precision: int = tables.LARGEST_PRECISION,
+    tail_mass: float = 2.0**-16,
+    dither: int = 0,
 ) -> tables.Tables:
     """A table for each scale; symbols are distances from the mean.
 
     Args:
       precision: in bits.
       tail_mass: probability of both tails together, at most; coded by the escape.
+      dither: levels of `ops.dither_offsets`: for each scale a table for each of them,
+        of the symbols round(v - offset).
     """
     pmfs, offsets = [], []
-    for scale in SCALES:
-        reach = int(np.ceil(-scipy.special.ndtri(tail_mass / 2) * scale - 0.5))
-        v = -np.abs(np.arange(-reach, reach + 1, dtype=np.float64))
+    levels = ops.dither_offsets(dither)
+    for scale, offset in itertools.product(SCALES, levels):
+        tail = -scipy.special.ndtri(tail_mass / 2) * scale
+        reach = int(np.ceil(tail - 0.5 + abs(offset)))
+        v = -np.abs(np.arange(-reach, reach + 1, dtype=np.float64) + offset)
         pmfs.append(
             scipy.special.ndtr((v + 0.5) / scale)
             - scipy.special.ndtr((v - 0.5) / scale)

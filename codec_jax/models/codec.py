@@ -10,7 +10,7 @@ means; or of y by a factorized prior where there are no hyper latents. With
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
@@ -142,6 +142,7 @@ class Codec(nn.Module):
         keys: PRNGKeyArray | None = None,
         quantization: Quantization = "mixed",
         alpha: Float[Array, ""] | float = 1.0,
+        expected_gradient: bool = False,
     ) -> Pass:
         """Images through the codec, with rounding or what replaces it in training.
 
@@ -156,15 +157,23 @@ class Codec(nn.Module):
             'straight_through': both see round(y). 'soft_round': both see
             r(s(y) + u), see `ops.soft_round`.
           alpha: sharpness of soft rounding.
+          expected_gradient: take the gradient of the rate with respect to the latents in
+            expectation over the noise, see `ops.with_expected_gradient`. With 'noise' or
+            'mixed'.
+
+        Raises:
+          ValueError: an unknown quantization, or one that has no such expectation.
         """
+        check_quantization(quantization, expected_gradient)
+        averaged = expected_gradient and keys is not None
         keys_y, keys_z = keys, None
         if keys is not None:
             keys_y, keys_z = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         y = self.analysis(images, rate)
         if self.config.prior == "factorized":
-            noisy, rounded = quantize(y, keys_y, quantization, alpha)
-            bits = _bits(self.log_prior(noisy))
-            decoded = cropped(self.synthesis(rounded, rate), images)
+            noisy, seen = quantize(y, keys_y, quantization, alpha, self.config.dither)
+            bits = _bits(_rate(self.log_prior, y, noisy, averaged))
+            decoded = cropped(self.synthesis(seen, rate), images)
             return Pass(decoded, bits, jnp.zeros_like(bits))
         z = self.hyper_analysis(y)
         # The hyper-synthesis always sees integers: those of `integer` are all it takes.
@@ -172,10 +181,12 @@ class Codec(nn.Module):
         index, mean = (
             cropped(x, y) for x in self.hyper_synthesis(ops.round_straight_through(z))
         )
-        noisy, rounded = quantize(y - mean, keys_y, quantization, alpha)
-        hyper_bits = _bits(self.log_prior(noisy_z))
-        bits = hyper_bits + _bits(scales.log2_mass(noisy, index))
-        decoded = cropped(self.synthesis(rounded + mean, rate), images)
+        v = y - mean
+        noisy, seen = quantize(v, keys_y, quantization, alpha, self.config.dither)
+        hyper_bits = _bits(_rate(self.log_prior, z, noisy_z, averaged))
+        rate_of_y = _rate(scales.log2_mass, v, noisy, averaged, index)
+        bits = hyper_bits + _bits(rate_of_y)
+        decoded = cropped(self.synthesis(seen + mean, rate), images)
         return Pass(decoded, bits, hyper_bits)
 
 
@@ -207,21 +218,20 @@ def quantize(
     keys: PRNGKeyArray | None,
     quantization: Quantization,
     alpha: Float[Array, ""] | float,
+    dither: int = 0,
 ) -> tuple[Float[Array, "n *s"], Float[Array, "n *s"]]:
     """What the rate and what the synthesis see of latents; see `Codec.__call__`.
 
     Raises:
       ValueError: an unknown quantization.
     """
-    if quantization not in QUANTIZATIONS:
-        raise ValueError(
-            f"quantization is {quantization!r}, expected one of {QUANTIZATIONS}"
-        )
+    check_quantization(quantization)
     if keys is None:
-        return jnp.round(y), jnp.round(y)
+        whole = rounded(y, dither)
+        return whole, whole
     if quantization == "straight_through":
-        rounded = ops.round_straight_through(y)
-        return rounded, rounded
+        whole = ops.round_straight_through(y)
+        return whole, whole
     u = ops.uniform_noise(keys, y)
     if quantization == "noise":
         return y + u, y + u
@@ -229,6 +239,36 @@ def quantize(
         return y + u, ops.round_straight_through(y)
     softened = ops.soft_round_conditional_mean(ops.soft_round(y, alpha) + u, alpha)
     return softened, softened
+
+
+def rounded(y: Float[Array, "n h w m"], dither: int) -> Float[Array, "n h w m"]:
+    """Latents as they are coded: integers, or beside them with `config.dither` levels."""
+    if not dither:
+        return jnp.round(y)
+    return ops.round_with_dither(y, ops.dither(y.shape[1:], dither)[None])
+
+
+def check_quantization(quantization: str, expected_gradient: bool = False) -> None:
+    """Raises ValueError for what `Codec.__call__` does not know."""
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(
+            f"quantization is {quantization!r}, expected one of {QUANTIZATIONS}"
+        )
+    if expected_gradient and quantization not in ("noise", "mixed"):
+        raise ValueError(
+            "expected_gradient needs the quantization 'noise' or 'mixed', found "
+            f"{quantization!r}"
+        )
+
+
+def _rate(
+    log2: Callable[..., Array], y: Array, noisy: Array, averaged: bool, *rest: Array
+) -> Array:
+    """log2 of the probability of noisy latents."""
+    if not averaged:
+        return log2(noisy, *rest)
+    noise = jax.lax.stop_gradient(noisy - y)
+    return ops.with_expected_gradient(log2, y, noise, *rest)
 
 
 def _bits(log2: Float[Array, "n h w c"]) -> Float[Array, " n"]:

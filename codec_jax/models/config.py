@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 # Of the published mean-scale models, low rate to high: CompressAI's eight qualities.
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
-
+# Of the dither: each has a table for every scale.
+_MOST_LEVELS = 63
 
 STRIDE = 16  # pixels between two latents, in each direction
 HYPER_STRIDE = 4  # latents between two hyper latents
@@ -35,6 +36,9 @@ class CodecConfig:
       factorized_filters: hidden widths of the factorized prior.
       offsets: whether a learned number for each channel is added to the integers that
         the factorized prior codes, before anything reads them, as CompressAI's medians.
+      dither: 0: latents are rounded. Else universal quantisation: they are rounded at one
+        of so many offsets (tensorflow-compression has 15), which a fixed draw chooses for
+        each. Then what the synthesis sees has the uniform noise of training with 'noise'.
       lambdas: the Lagrangian weights of the rates, in units of squared error on the scale
         0..255, ascending. One: a codec for one rate. Several: the latents are multiplied
         by gains that are learned for each, and interpolated in between.
@@ -50,6 +54,7 @@ class CodecConfig:
     hyper_activation: Literal["relu", "leaky_relu"] = "relu"
     factorized_filters: tuple[int, ...] = (3, 3)
     offsets: bool = False
+    dither: int = 0
     lambdas: tuple[float, ...] = LAMBDAS
 
     def __post_init__(self) -> None:
@@ -65,6 +70,10 @@ class CodecConfig:
         if any(width < 1 for width in self.factorized_filters):
             raise ValueError(
                 f"model.factorized_filters is {self.factorized_filters}, expected >= 1"
+            )
+        if not 0 <= self.dither <= _MOST_LEVELS:
+            raise ValueError(
+                f"model.dither is {self.dither}, expected 0 to {_MOST_LEVELS} levels"
             )
         if self.offsets and self.hyper == "integer" and self.prior != "factorized":
             raise ValueError("model.offsets: an integer hyper-synthesis reads integers")

@@ -20,6 +20,12 @@ KINDS = {
     "scales": {"prior": "scale"},
     "float": {"hyper": "index"},
     "factorized": {"prior": "factorized", "transforms": "bls2017"},
+    "dithered": {"dither": 15},
+    "dithered-factorized": {
+        "prior": "factorized",
+        "transforms": "bls2017",
+        "dither": 4,
+    },
 }
 
 

@@ -217,6 +217,10 @@ def test_the_dither_is_the_same_for_all_time():
         np.testing.assert_array_equal(16 * ops.dither((2, 5)).ravel(), DITHER)
 
 
+def test_no_levels_are_no_dither():
+    np.testing.assert_array_equal(ops.dither((3, 4), 0), np.zeros((3, 4)))
+
+
 def test_levels_of_the_dither_are_equally_frequent():
     for levels in (15, 4):
         offsets = np.asarray(ops.dither((100, 1000), levels))

@@ -355,6 +355,12 @@ def test_a_module_with_the_factor_zero_stands_still(make_config, tmp_path):
         ({"objective.distortion": "mze"}, ValueError, "'mze' is neither a metric"),
         ({"objective.distortion": ""}, ValueError, "objective.distortion: expected"),
         ({"objective.quantization": "hard"}, ValueError, "quantization is 'hard'"),
+        (
+            {"objective.expected_gradient": True, **SOFT},
+            ValueError,
+            "objective.expected_gradient needs",
+        ),
+        ({"model.dither": -1}, ValueError, "model.dither is -1"),
         ({"model.prior": "gauss"}, ValueError, "model.prior is 'gauss'"),
         ({"optimizer.name": "sgd"}, ValueError, "optimizer.name is 'sgd'"),
         ({"data.image_dir": "no/folder"}, FileNotFoundError, "no/folder"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from codec_jax import trained
+from codec_jax import ops, trained
 from codec_jax.coding import bitstream, range_coder
 from codec_jax.models.integer import LARGEST_INPUT
 from tests.codec_jax import small_codecs
@@ -62,7 +62,9 @@ def test_any_size_comes_back_as_the_sender_sees_it(kind):
         np.testing.assert_array_equal(found, of_encoder(codec, image, rate))
 
 
-@pytest.mark.parametrize("kind", ["integer", "factorized", "mbt2018-mean"])
+@pytest.mark.parametrize(
+    "kind", ["integer", "factorized", "mbt2018-mean", "dithered", "dithered-factorized"]
+)
 def test_equals_reconstruct(kind):
     """The float path under one jit, within a grey level."""
     codec, rng = small_codecs.codec(kind), np.random.default_rng(1)
@@ -76,7 +78,9 @@ def test_equals_reconstruct(kind):
         data = codec.compress(image, rate)
         assert np.abs(255 * one - codec.decompress(data)).max() <= 1
         assert 0 < taken < np.inf
-        if kind == "factorized":  # The others' random scales and means fit no picture.
+        if kind.endswith(
+            "factorized"
+        ):  # The others' random scales and means fit no picture.
             size = 8 * sum(map(len, bitstream.unpack(data).strings))
             assert abs(size - taken) < 0.005 * taken + 32
 
@@ -134,12 +138,13 @@ def test_files_are_small_beside_their_strings(codec):
     assert len(data) - sum(map(len, bitstream.unpack(data).strings)) <= 24
 
 
-def test_symbols_of_the_models_own_distributions(codec):
+@pytest.mark.parametrize("kind", ["integer", "dithered"])
+def test_symbols_of_the_models_own_distributions(kind):
     """Drawn from the tables: a file takes what -log2 of the model's densities says.
 
     The densities are those of `reconstruct`; the tables round them to 2^-16.
     """
-    rng = np.random.default_rng(5)
+    codec, rng = small_codecs.codec(kind), np.random.default_rng(5)
     (h, w), config = (48, 64), codec.config
     hyper = drawn(rng, codec.tables, np.arange(config.filters), (h // 4, w // 4))
     rows, means = codec._distributions(hyper, (h, w))
@@ -151,10 +156,25 @@ def test_symbols_of_the_models_own_distributions(codec):
             {"params": codec.params}, z, method=trained.Codec.log_prior
         )
     )(hyper[None] * np.float32(1))
-    normal = jax.jit(trained.scales.log2_mass)(symbols * np.float32(1), rows)
+    levels = max(config.dither, 1)
+    values = symbols + ops.dither_offsets(config.dither)[rows % levels]
+    normal = jax.jit(trained.scales.log2_mass)(values, rows // levels)
     for string, log2 in zip(strings, (prior, normal), strict=True):
         bits = -float(np.sum(np.asarray(log2, np.float64)))
         assert abs(8 * len(string) - bits) < 0.005 * bits + 32
+
+
+def test_the_error_of_dithered_latents_is_uniform():
+    """Whatever the picture: that is what universal quantisation is for."""
+    image = small_codecs.picture(np.random.default_rng(6), 128, 160, "constant")
+    codec = small_codecs.codec("dithered")
+    features = features_of(codec, image)
+    latents = codec.latents(features, 1.0)
+    y = np.asarray(codec._run(trained._scaled, features[None], jnp.ones(1))[0])
+    error = latents.symbols + latents.means - y
+    assert np.abs(error).max() <= 0.5 + 1e-4
+    histogram, _ = np.histogram(error, 8, (-0.5001, 0.5001))
+    np.testing.assert_allclose(histogram / error.size, 1 / 8, atol=0.02)
 
 
 def drawn(rng, tables, rows, shape):

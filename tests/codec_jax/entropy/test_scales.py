@@ -74,6 +74,20 @@ def test_every_table_covers_all_but_its_tails():
         assert escape >= 2.0**-16
 
 
+def test_tables_beside_the_integers():
+    """For each scale one for each offset: the masses there, but for the tails."""
+    offsets = np.array([-0.25, 0.0, 0.25])
+    tables = scales.make_tables(dither=3)
+    assert len(tables.cdf) == 3 * 64
+    for row in range(len(tables.cdf)):
+        scale, offset = scales.SCALES[row // 3], offsets[row % 3]
+        counts = np.diff(tables.cdf[row, : tables.size[row] + 1])[:-1] / 2.0**16
+        symbols = tables.offset[row] + np.arange(len(counts))
+        expected = mass(symbols + offset, scale)
+        assert 0 <= 1 - expected.sum() <= 2.0**-16 + 1e-12
+        assert np.abs(counts - expected).max() <= 4 * 2.0**-16
+
+
 def test_tables_cost_hardly_more_than_the_entropy():
     """Code length of a symbol, on average over the distribution: within 0.5 %."""
     for row, scale in enumerate(scales.SCALES):

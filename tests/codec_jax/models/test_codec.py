@@ -10,7 +10,7 @@ import pytest
 
 from codec_jax import ops
 from codec_jax.entropy import scales
-from codec_jax.models import transforms
+from codec_jax.models import codec, transforms
 from codec_jax.models.codec import QUANTIZATIONS, Codec, quantize
 from codec_jax.models.config import MODELS
 
@@ -166,6 +166,43 @@ def test_what_replaces_rounding():
     assert errors[0] > errors[1] > errors[2]
     with pytest.raises(ValueError, match="quantization is 'round', expected one of"):
         quantize(y, None, "round", 1.0)
+
+
+@pytest.mark.parametrize("name", ["bls2017", "mbt2018-mean"])
+def test_the_expected_gradient_of_the_rate(name):
+    """The same bits; a gradient that is the mean over the noise, and has less of it."""
+    config, images, rate = SMALL[name], photographs(1, 32, 32), jnp.zeros(1)
+
+    def bits(params, noise, averaged):
+        passed = Codec(config).apply(
+            {"params": params}, images, rate, noise, "noise", 1.0, averaged
+        )
+        return passed.bits.sum() - passed.hyper_bits.sum()
+
+    both = jax.jit(jax.value_and_grad(bits), static_argnums=2)
+    bias = jax.tree_util.DictKey("bias")
+
+    def found(averaged):
+        values, gradients = [], []
+        for seed in range(40):
+            noise = jax.random.split(jax.random.key(seed), 1)
+            value, gradient = both(initial(config), noise, averaged)
+            leaves = jax.tree_util.tree_leaves_with_path(gradient["analysis_transform"])
+            gradients.append(np.ravel([x for path, x in leaves if bias in path][-1]))
+            values.append(value)
+        return np.array(values), np.array(gradients)
+
+    values, plain = found(averaged=False)
+    same, averaged = found(averaged=True)
+    np.testing.assert_allclose(same, values, rtol=1e-5)
+    error = np.sqrt((plain.var(0) + averaged.var(0)) / len(plain))
+    assert (np.abs(plain.mean(0) - averaged.mean(0)) < 5 * error + 1e-4).all()
+    assert averaged.var(0).sum() < plain.var(0).sum()
+
+
+def test_the_expected_gradient_needs_noise():
+    with pytest.raises(ValueError, match=r"expected_gradient needs .* 'soft_round'"):
+        codec.check_quantization("soft_round", expected_gradient=True)
 
 
 def test_noise_differs_between_latents_and_hyper_latents():
