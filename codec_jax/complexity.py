@@ -1,17 +1,28 @@
 """How much a model computes: parameters, and multiplications counted in its program."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import matplotlib.figure
 import numpy as np
 from jax.extend import core
 
+from codec_jax import evaluate
+from codec_jax.curves import Published
 from codec_jax.models.codec import Codec
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
 from pim_jax.tables import Score, Table
+
+# How files of published curves call these architectures, and the anchor.
+_PUBLISHED = {
+    "bls2017": "Ballé 2017 (ICLR, opt. MSE)",
+    "bmshj2018-hyperprior": "Ballé 2018 (ICLR, opt. MSE)",
+    "mbt2018-mean": "Minnen 2018 (NeurIPS - No Context)",
+}
+_ANCHOR = "JPEG (4:2:0)"
 
 
 class Products(NamedTuple):
@@ -171,8 +182,48 @@ def of_codec(config: CodecConfig) -> Complexity:
     return Complexity(parameters(variables), encoder / side**2, decoder / side**2)
 
 
-def table(models: Mapping[str, CodecConfig]) -> Table:
-    """Parameters and thousands of multiply-accumulates per pixel of architectures."""
+def bd_rates(published: Sequence[Published]) -> dict[str, float]:
+    """Of published PSNR curves of the architectures against JPEG's, in per cent.
+
+    Raises:
+      ValueError: JPEG's is not among them.
+    """
+    curves = {one.name: one.curve for one in published if one.measure == "psnr"}
+    if _ANCHOR not in curves:
+        raise ValueError(f"no published PSNR curve of {_ANCHOR!r}, only {[*curves]}")
+    return {
+        model: evaluate.bd_rate(curves[_ANCHOR], curves[name])
+        for model, name in _PUBLISHED.items()
+        if name in curves
+    }
+
+
+def picture(shown: Table, rates: Mapping[str, float]) -> matplotlib.figure.Figure:
+    """What fewer bits cost: BD-rate over multiply-accumulates to decode a pixel."""
+    drawn = matplotlib.figure.Figure(figsize=(6, 4), layout="constrained")
+    axis = drawn.subplots()
+    for model, scores in shown.rows.items():
+        if model in rates:
+            place = scores["decoder"].value, rates[model]
+            axis.plot(*place, "o")
+            axis.annotate(model, place, (6, 4), textcoords="offset points", fontsize=8)
+    axis.set_xscale("log")
+    axis.set_xlim(3, 300)
+    axis.set_xlabel("decoder, kMAC per pixel")
+    axis.set_ylabel("published BD-rate against JPEG, PSNR (%)")
+    axis.grid(alpha=0.3, which="both")
+    return drawn
+
+
+def table(
+    models: Mapping[str, CodecConfig], rates: Mapping[str, float] | None = None
+) -> Table:
+    """Parameters and thousands of multiply-accumulates per pixel of architectures.
+
+    Args:
+      models: by name.
+      rates: of `bd_rates`, for a column of their own.
+    """
     columns = {"parameters": "M", "encoder": "kMAC/px", "decoder": "kMAC/px"}
     rows = {}
     for name, config in models.items():
@@ -181,8 +232,16 @@ def table(models: Mapping[str, CodecConfig]) -> Table:
         rows[name] = {
             column: Score(value) for column, value in zip(columns, values, strict=True)
         }
-    notes = (
+    notes = [
         "Convolutions and matrix products, GDN's included; 1 MAC is 2 FLOPs.",
         "Without entropy coding. The encoder's include the hyper-synthesis.",
-    )
+    ]
+    if rates is not None:
+        columns["published BD-rate"] = "%"
+        for name in rows.keys() & rates.keys():
+            rows[name]["published BD-rate"] = Score(rates[name] / 100)
+        notes.append(
+            f"BD-rate of published PSNR curves against {_ANCHOR}'s; for their high rates "
+            "the authors took more filters than are counted here."
+        )
     return Table("Complexity", columns, rows, notes, down=True)

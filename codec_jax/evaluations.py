@@ -256,13 +256,24 @@ def _ranges(anchor: Curve, curve: Curve) -> str:
 
 
 def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
-    """Parameters and multiply-accumulates of the architectures in `config.models`."""
+    """Parameters and multiply-accumulates of the architectures in `config.models`.
+
+    With published curves also complexity.png in `config.out`.
+    """
     names = names_in(config.models, "models")
     unknown = [name for name in names if name not in MODELS]
     if unknown:
         raise ValueError(f"config.models must be among {[*MODELS]}, found {unknown}")
     progress("tracing")
-    return [complexity.table({name: MODELS[name] for name in names})]
+    models = {name: MODELS[name] for name in names}
+    if not config.curves_dir:
+        return [complexity.table(models)]
+    rates = complexity.bd_rates(curves.read_published(config.curves_dir))
+    found = complexity.table(models, rates)
+    Path(config.out).mkdir(parents=True, exist_ok=True)
+    picture = complexity.picture(found, rates)
+    picture.savefig(Path(config.out) / "complexity.png", dpi=120)
+    return [found]
 
 
 Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]

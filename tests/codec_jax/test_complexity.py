@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
 from codec_jax import complexity, layers, ops
 from codec_jax.complexity import macs, products
+from codec_jax.curves import Published
+from codec_jax.evaluate import Curve
 from codec_jax.models.config import MODELS, CodecConfig
 
 
@@ -160,3 +163,27 @@ def test_table():
     assert list(table.rows) == ["a"]
     assert table.rows["a"]["encoder"].value == pytest.approx(11.2, abs=0.051)
     assert list(table.columns) == ["parameters", "encoder", "decoder"]
+
+
+def published(name, factor):
+    """A curve whose rate is `factor` times JPEG's at every quality."""
+    bpp = factor * np.array([0.2, 0.4, 0.8, 1.6])
+    return Published(name, "psnr", Curve(bpp, np.array([28.0, 31.0, 34.0, 37.0])))
+
+
+def test_published_rates_beside_the_counts():
+    curves = [
+        published("JPEG (4:2:0)", 1.0),
+        published("Ballé 2017 (ICLR, opt. MSE)", 0.6),
+        published("WebP", 0.8),
+    ]
+    rates = complexity.bd_rates(curves)
+    assert rates == {"bls2017": pytest.approx(-40)}
+    names = ("bls2017", "mbt2018-mean")
+    table = complexity.table({name: MODELS[name] for name in names}, rates)
+    assert table.rows["bls2017"]["published BD-rate"].value == pytest.approx(-0.4)
+    assert "published BD-rate" not in table.rows["mbt2018-mean"]
+    (axis,) = complexity.picture(table, rates).axes
+    assert [text.get_text() for text in axis.texts] == ["bls2017"]
+    with pytest.raises(ValueError, match="no published PSNR curve of 'JPEG"):
+        complexity.bd_rates(curves[1:])
