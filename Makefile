@@ -39,8 +39,11 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# With COMPRESSAI_PYTHON=..., a Python that has CompressAI, its codec is timed as well.
 bench: install
 	$(BIN)/python -m tests.benchmarks.speed --out=runs/bench.json
+	$(BIN)/python -m tests.benchmarks.range_coder_speed --out=runs/range_coder.json
+	$(BIN)/python -m tests.benchmarks.codec_speed --out=runs/codec_speed.json
 
 # Makes the averaged weights of a run those that ship: make ship-codec RUN=runs/codec
 ship-codec: install
