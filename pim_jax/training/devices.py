@@ -63,6 +63,24 @@ def start(
         jax.distributed.initialize()
     else:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
+    _meet()
+
+
+def _meet() -> None:
+    """A sum over the devices of all processes.
+
+    The first collective of CPU processes fails if one of them is half a minute behind,
+    later ones wait. So the first is here, before process 0 has more to do than others.
+    """
+    mesh = Mesh(np.array(choose(0)), (AXIS,))
+    ones = jax.make_array_from_callback(
+        mesh.devices.shape,
+        NamedSharding(mesh, PartitionSpec(AXIS)),
+        lambda _: np.ones(1, np.float32),
+    )
+    jax.block_until_ready(
+        jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, PartitionSpec()))(ones)
+    )
 
 
 def choose(count: int) -> list[jax.Device]:
