@@ -68,6 +68,9 @@ def test_what_is_chosen():
     assert products(5, 3, 16) == 1
     assert products(9, 16, 16) == 1
     assert products(5, 16, 16, dtype=jnp.bfloat16) == 1
+    for precision in ("highest", "float32"):
+        with jax.default_matmul_precision(precision):
+            assert products(5, 16, 16) == 1
 
 
 def test_under_vmap_and_forward_mode():
