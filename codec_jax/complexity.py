@@ -23,6 +23,7 @@ _PUBLISHED = {
     "mbt2018-mean": "Minnen 2018 (NeurIPS - No Context)",
 }
 _ANCHOR = "JPEG (4:2:0)"
+_PUBLISHED_RATE = "published BD-rate"  # a column
 
 
 class Products(NamedTuple):
@@ -198,13 +199,17 @@ def bd_rates(published: Sequence[Published]) -> dict[str, float]:
     }
 
 
-def picture(shown: Table, rates: Mapping[str, float]) -> matplotlib.figure.Figure:
-    """What fewer bits cost: BD-rate over multiply-accumulates to decode a pixel."""
+def picture(shown: Table) -> matplotlib.figure.Figure:
+    """What fewer bits cost: BD-rate over multiply-accumulates to decode a pixel.
+
+    Args:
+      shown: of `table`, with rates.
+    """
     drawn = matplotlib.figure.Figure(figsize=(6, 4), layout="constrained")
     axis = drawn.subplots()
     for model, scores in shown.rows.items():
-        if model in rates:
-            place = scores["decoder"].value, rates[model]
+        if _PUBLISHED_RATE in scores:
+            place = scores["decoder"].value, 100 * scores[_PUBLISHED_RATE].value
             axis.plot(*place, "o")
             axis.annotate(model, place, (6, 4), textcoords="offset points", fontsize=8)
     axis.set_xscale("log")
@@ -237,9 +242,9 @@ def table(
         "Without entropy coding. The encoder's include the hyper-synthesis.",
     ]
     if rates is not None:
-        columns["published BD-rate"] = "%"
+        columns[_PUBLISHED_RATE] = "%"
         for name in rows.keys() & rates.keys():
-            rows[name]["published BD-rate"] = Score(rates[name] / 100)
+            rows[name][_PUBLISHED_RATE] = Score(rates[name] / 100)
         notes.append(
             f"BD-rate of published PSNR curves against {_ANCHOR}'s; for their high rates "
             "the authors took more filters than are counted here."

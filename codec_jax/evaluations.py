@@ -268,10 +268,10 @@ def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[
     models = {name: MODELS[name] for name in names}
     if not config.curves_dir:
         return [complexity.table(models)]
-    rates = complexity.bd_rates(curves.read_published(config.curves_dir))
-    found = complexity.table(models, rates)
+    published = curves.read_published(config.curves_dir)
+    found = complexity.table(models, complexity.bd_rates(published))
     Path(config.out).mkdir(parents=True, exist_ok=True)
-    picture = complexity.picture(found, rates)
+    picture = complexity.picture(found)
     picture.savefig(Path(config.out) / "complexity.png", dpi=120)
     return [found]
 

@@ -183,7 +183,7 @@ def test_published_rates_beside_the_counts():
     table = complexity.table({name: MODELS[name] for name in names}, rates)
     assert table.rows["bls2017"]["published BD-rate"].value == pytest.approx(-0.4)
     assert "published BD-rate" not in table.rows["mbt2018-mean"]
-    (axis,) = complexity.picture(table, rates).axes
+    (axis,) = complexity.picture(table).axes
     assert [text.get_text() for text in axis.texts] == ["bls2017"]
     with pytest.raises(ValueError, match="no published PSNR curve of 'JPEG"):
         complexity.bd_rates(curves[1:])

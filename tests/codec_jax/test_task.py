@@ -1,8 +1,5 @@
 """Training of codecs by the one loop: it learns, and the same way on all devices."""
 
-import importlib.util
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +11,11 @@ import pim_jax
 from codec_jax import objective, task, weights
 from codec_jax.models.codec import Codec
 from codec_jax.models.config import CodecConfig
+from configs import codec
 from pim_jax.training import devices, loop, report
 from tests.codec_jax import small_codecs
 
 pytestmark = pytest.mark.usefixtures("no_plots")
-
-ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("codec_config", ROOT / "configs/codec.py")
-CODEC = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(CODEC)
 
 SMALL = {
     "steps": 4,
@@ -58,7 +51,7 @@ def make_config(photographs):
     """make_config(variants, changes): a shrunken configs/codec.py."""
 
     def make(variants="bls2017", changes=None):
-        config = CODEC.get_config(variants)
+        config = codec.get_config(variants)
         with config.unlocked():
             flat = {**SMALL, "data.image_dir": str(photographs), **(changes or {})}
             config.update_from_flattened_dict(flat)

@@ -78,9 +78,8 @@ def test_equals_reconstruct(kind):
         data = codec.compress(image, rate)
         assert np.abs(255 * one - codec.decompress(data)).max() <= 1
         assert 0 < taken < np.inf
-        if kind.endswith(
-            "factorized"
-        ):  # The others' random scales and means fit no picture.
+        # The others' random scales and means fit no picture.
+        if kind.endswith("factorized"):
             size = 8 * sum(map(len, bitstream.unpack(data).strings))
             assert abs(size - taken) < 0.005 * taken + 32
 

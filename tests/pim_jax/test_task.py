@@ -1,8 +1,6 @@
 """PIM as a task: the same on all devices, resumed or not, in every variant."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +8,11 @@ import numpy as np
 import pytest
 
 import pim_jax
+from configs import pim
 from pim_jax import task
 from pim_jax.training import checkpoint, loop, report
 
 pytestmark = pytest.mark.usefixtures("no_plots")
-
-ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("pim_config", ROOT / "configs/pim.py")
-PIM = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(PIM)
 
 SMALL = {
     "steps": 5,
@@ -43,7 +37,7 @@ def make_config(small_frames):
     """make_config(variant, changes): a shrunken configs/pim.py."""
 
     def make(variant="", changes=None):
-        config = PIM.get_config(variant)
+        config = pim.get_config(variant)
         with config.unlocked():
             config.update_from_flattened_dict(
                 {**SMALL, "data.frames_dir": str(small_frames), **(changes or {})}
