@@ -151,7 +151,7 @@ VARIANTS = {
 
 
 def test_every_variant_is_tried():
-    assert set(VARIANTS) == {"", *PIM.VARIANTS}
+    assert set(VARIANTS) == {"", *pim.VARIANTS}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
