@@ -9,19 +9,10 @@ from rich.table import Table
 
 from pim_jax import published, weights
 from pim_jax.data.images import read_image
-from pim_jax.metrics import METRICS
+from pim_jax.metrics import ABOUT, METRICS
 from pim_jax.terminal import console, run
 
 DEFAULT_METRIC = "ssim"
-
-# What each metric measures, and where it is from; one entry for each of METRICS.
-SOURCES = {
-    "psnr": "mean squared error, of which PSNR is a decreasing function",
-    "ssim": "1 - SSIM; Wang et al. 2004",
-    "ms-ssim": "1 - MS-SSIM; Wang et al. 2003",
-    "pim-1-published": "PIM, one Gaussian; Bhardwaj et al. 2020, released weights",
-    "pim-5-published": "PIM, five Gaussians; Bhardwaj et al. 2020, released weights",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,9 +76,22 @@ def _distance(
 
 
 def _metrics() -> None:
-    table = Table("name", "weights", "distance and source")
+    table = Table()
+    table.add_column("name", no_wrap=True)
+    for title in ("version", "distance", "least size", "gradient", "weights"):
+        table.add_column(title)
+    table.add_column("reference", ratio=1)
     for name in METRICS:
-        table.add_row(name, _weights_needed(name), SOURCES.get(name, ""))
+        about = ABOUT[name]
+        table.add_row(
+            name,
+            about.version,
+            f"{about.smallest:g} .. {about.largest:g}",
+            f"{about.minimum_size} px",
+            "yes" if about.differentiable else "no",
+            _weights_needed(name),
+            about.reference,
+        )
     console().print(table)
 
 

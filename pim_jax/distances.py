@@ -89,8 +89,8 @@ def pair_distances(
             f"expected uint8 images (m, h, w, 3), found {pixels.dtype} {pixels.shape}"
         )
     if isinstance(metric, Metric):
-        # Static under jit: metrics that differ in name alone share what is compiled.
-        metric = metric.replace(name="")  # type: ignore[attr-defined]
+        # Static under jit: metrics that differ in names alone share what is compiled.
+        metric = metric.replace(name="", version="")  # type: ignore[attr-defined]
     found = []
     if isinstance(metric, Representing):
         represented = [

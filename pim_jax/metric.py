@@ -46,12 +46,15 @@ class Metric:
       function: (params, image_a, image_b) -> (n,), hashable and pure.
       name: for tables and messages.
       minimum_size: smallest accepted height and width in pixels.
+      version: changes whenever the values of a named metric do; empty for weights from
+        a folder.
     """
 
     params: Any
     function: Callable[..., Any] = flax.struct.field(pytree_node=False)
     name: str = flax.struct.field(pytree_node=False)
     minimum_size: int = flax.struct.field(pytree_node=False, default=1)
+    version: str = flax.struct.field(pytree_node=False, default="")
 
     def __call__(
         self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]

@@ -1,18 +1,15 @@
 """Squared error and peak signal-to-noise ratio.
 
 The similarity `psnr` keeps its name and its unit (dB); the metric of the same name
-returns the mean squared error, of which PSNR is a decreasing function. Both put any set
-of image pairs in the same order, but only the squared error is 0 for identical images and
-smooth there, where PSNR is infinite.
+returns the mean squared error, as the metric `mse` does, of which PSNR is a decreasing
+function. Both put any set of image pairs in the same order, but only the squared error is
+0 for identical images and smooth there, where PSNR is infinite.
 """
-
-from collections.abc import Mapping
-from pathlib import Path
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pim_jax.metric import Metric
+from pim_jax.metrics import weightless
 
 
 def mean_squared_error(
@@ -57,25 +54,5 @@ def psnr(
     return jnp.where(differs, decibel, jnp.inf)
 
 
-def _distance(
-    params: Mapping[str, Array],
-    image_a: Float[Array, "n h w c"],
-    image_b: Float[Array, "n h w c"],
-) -> Float[Array, " n"]:
-    """The mean squared error, with the signature of every metric."""
-    del params
-    return mean_squared_error(image_a, image_b)
-
-
-def load_psnr(weights: str | Path | None = None) -> Metric:
-    """The metric `psnr`: mean squared error in [0, 1] units, 10^(-PSNR / 10).
-
-    Args:
-      weights: must be None, there are none.
-
-    Raises:
-      ValueError: weights were given.
-    """
-    if weights is not None:
-        raise ValueError(f"psnr has no weights, found weights={str(weights)!r}")
-    return Metric(params={}, function=_distance, name="psnr", minimum_size=1)
+load_mse = weightless.loader("mse", mean_squared_error)
+load_psnr = weightless.loader("psnr", mean_squared_error)

@@ -6,18 +6,17 @@ other versions in: RGB channels one by one and then averaged (the original works
 no down-sampling of large images before SSIM, valid windows only, odd sizes padded at the
 bottom and right before pooling.
 
-The similarities keep their names; the metrics `ssim` and `ms-ssim` return one minus them.
+The similarities keep their names; the metrics `ssim` and `ms-ssim` return one minus them,
+`ssim-luma` and `ms-ssim-luma` one minus them for Rec. 601 luma alone.
 """
-
-from collections.abc import Mapping
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax.metric import Metric
+from pim_jax.metrics import weightless
+from pim_jax.ops import colour
 
 WINDOW = 11
 _SIGMA = 1.5
@@ -202,40 +201,23 @@ def ms_ssim(
     return jnp.mean(product, axis=-1)
 
 
-def _ssim_distance(
-    params: Mapping[str, Array],
-    image_a: Float[Array, "n h w c"],
-    image_b: Float[Array, "n h w c"],
-) -> Float[Array, " n"]:
-    """One minus SSIM, in [0, 2]."""
-    del params
-    return 1.0 - ssim(image_a, image_b)
+def _ssim_distance(a: Array, b: Array) -> Array:
+    return 1.0 - ssim(a, b)
 
 
-def _ms_ssim_distance(
-    params: Mapping[str, Array],
-    image_a: Float[Array, "n h w c"],
-    image_b: Float[Array, "n h w c"],
-) -> Float[Array, " n"]:
-    """One minus MS-SSIM with as many scales as fit, in [0, 1]."""
-    del params
-    return 1.0 - ms_ssim(image_a, image_b)
+def _ssim_luma_distance(a: Array, b: Array) -> Array:
+    return 1.0 - ssim(colour.luma(a), colour.luma(b))
 
 
-def load_ssim(weights: str | Path | None = None) -> Metric:
-    """The metric `ssim`: 1 - SSIM, 0 to 2. It has no weights; giving some is an error."""
-    if weights is not None:
-        raise ValueError(f"ssim has no weights, found weights={str(weights)!r}")
-    return Metric(params={}, function=_ssim_distance, name="ssim", minimum_size=WINDOW)
+def _ms_ssim_distance(a: Array, b: Array) -> Array:
+    return 1.0 - ms_ssim(a, b)
 
 
-def load_ms_ssim(weights: str | Path | None = None) -> Metric:
-    """The metric `ms-ssim`: 1 - MS-SSIM, 0 to 1, with as many scales as fit (`ms_ssim`).
+def _ms_ssim_luma_distance(a: Array, b: Array) -> Array:
+    return 1.0 - ms_ssim(colour.luma(a), colour.luma(b))
 
-    It has no weights; giving some is an error.
-    """
-    if weights is not None:
-        raise ValueError(f"ms-ssim has no weights, found weights={str(weights)!r}")
-    return Metric(
-        params={}, function=_ms_ssim_distance, name="ms-ssim", minimum_size=WINDOW
-    )
+
+load_ssim = weightless.loader("ssim", _ssim_distance)
+load_ssim_luma = weightless.loader("ssim-luma", _ssim_luma_distance)
+load_ms_ssim = weightless.loader("ms-ssim", _ms_ssim_distance)
+load_ms_ssim_luma = weightless.loader("ms-ssim-luma", _ms_ssim_luma_distance)

@@ -1,0 +1,50 @@
+"""What is known of each metric without loading it; written by hand, one entry each."""
+
+from typing import NamedTuple
+
+
+class About(NamedTuple):
+    """One row of `pim-jax metrics`.
+
+    Attributes:
+      reference: what the values are equal to, or the paper.
+      smallest, largest: bounds of the distance.
+      minimum_size: least height and width in pixels.
+      version: changes whenever values do, so that tables can be compared.
+      differentiable: False where the gradient is zero or undefined almost everywhere.
+    """
+
+    reference: str
+    smallest: float = 0.0
+    largest: float = float("inf")
+    minimum_size: int = 1
+    version: str = "1"
+    differentiable: bool = True
+
+
+ABOUT = {
+    "mse": About("mean squared error, images in [0, 1]", largest=1.0),
+    "psnr": About("10^(-PSNR / 10), the mean squared error", largest=1.0),
+    "ssim": About("1 - tf.image.ssim (Wang 2004), RGB", largest=2.0, minimum_size=11),
+    "ssim-luma": About("1 - SSIM of Rec. 601 luma", largest=2.0, minimum_size=11),
+    "ms-ssim": About(
+        "1 - tf.image.ssim_multiscale (Wang 2003), RGB; fewer scales below 161 px",
+        largest=1.0,
+        minimum_size=11,
+    ),
+    "ms-ssim-luma": About(
+        "1 - MS-SSIM of Rec. 601 luma; fewer scales below 161 px",
+        largest=1.0,
+        minimum_size=11,
+    ),
+    "pim-1-published": About(
+        "PIM, one Gaussian (Bhardwaj 2020), released weights",
+        minimum_size=8,
+        version="published",
+    ),
+    "pim-5-published": About(
+        "PIM, five Gaussians (Bhardwaj 2020), released weights",
+        minimum_size=8,
+        version="published",
+    ),
+}

@@ -1,0 +1,104 @@
+"""What holds for every metric without weights; references are in the files beside."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pim_jax import published
+from pim_jax.metrics import ABOUT, METRICS
+
+# Loading these needs files that are not here.
+NEEDS_FILES = set(published.ARCHIVES)
+WEIGHTLESS = sorted(set(METRICS) - NEEDS_FILES)
+
+
+@pytest.fixture(params=WEIGHTLESS)
+def metric(request):
+    return METRICS[request.param]()
+
+
+def pair_of(wave_pair, metric, extra=5):
+    side = max(24, metric.minimum_size)
+    a, b = wave_pair(side, side + extra)
+    return jnp.asarray(a / 255, jnp.float32), jnp.asarray(b / 255, jnp.float32)
+
+
+def test_the_tables_have_the_same_names():
+    assert list(ABOUT) == list(METRICS)
+
+
+def test_what_is_said_without_loading_is_true(metric):
+    about = ABOUT[metric.name]
+    assert metric.minimum_size == about.minimum_size
+    assert metric.version == about.version
+
+
+def test_identical_images_are_at_distance_zero_and_others_are_not(wave_pair, metric):
+    a, b = pair_of(wave_pair, metric)
+    about = ABOUT[metric.name]
+    x = jnp.concatenate([a, jnp.full_like(a, 0.5), jnp.zeros_like(a), jnp.ones_like(a)])
+    np.testing.assert_allclose(metric(x, x), 0, atol=2e-6)
+    x, y = jnp.concatenate([a, a, a]), jnp.concatenate([b, 1 - a, jnp.zeros_like(a)])
+    distance = metric(x, y)
+    assert distance.shape == (3,)
+    assert distance.dtype == jnp.float32
+    assert (distance > 1e-6).all()
+    assert (distance <= about.largest + 1e-6).all()
+
+
+def test_gradients_are_finite_wherever_they_are_asked_for(wave_pair, metric):
+    a, b = pair_of(wave_pair, metric)
+    grey, black = jnp.full_like(a, 0.5), jnp.zeros_like(a)
+    pairs = [(a, b), (a, a), (grey, grey), (black, black), (grey, a), (a, 1 - a)]
+    x, y = (jnp.concatenate(images) for images in zip(*pairs, strict=True))
+    for argument in (0, 1):
+        gradient = jax.jit(jax.grad(lambda x, y: metric(x, y).sum(), argnums=argument))(
+            x, y
+        )
+        assert np.isfinite(gradient).all()
+        if ABOUT[metric.name].differentiable:
+            assert np.abs(gradient[0]).max() > 0
+
+
+def test_the_gradient_is_the_slope(wave_pair, metric):
+    if not ABOUT[metric.name].differentiable:
+        pytest.skip("no gradient is promised")
+    a, b = (0.1 + 0.8 * x for x in pair_of(wave_pair, metric))
+    function = jax.jit(lambda y: metric(a, y)[0])
+    gradient = jax.grad(function)(b)
+    # Along the gradient itself, where rounding matters least.
+    direction = gradient / jnp.abs(gradient).max()
+    step = 2e-3
+    slope = (function(b + step * direction) - function(b - step * direction)) / (
+        2 * step
+    )
+    np.testing.assert_allclose(slope, jnp.sum(gradient * direction), rtol=0.05)
+
+
+def test_jit_and_vmap_equal_the_plain_call(wave_pair, metric):
+    a, b = (jnp.concatenate([x, x[:, ::-1]]) for x in pair_of(wave_pair, metric))
+    plain = metric(a, b)
+    compiled = jax.jit(lambda m, x, y: m(x, y))(metric, a, b)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=2e-6)
+    mapped = jax.vmap(lambda x, y: metric(x[None], y[None])[0])(a, b)
+    np.testing.assert_allclose(mapped, plain, rtol=1e-4, atol=2e-6)
+
+
+def test_wrong_input_is_refused(wave_pair, metric):
+    a, _ = pair_of(wave_pair, metric)
+    with pytest.raises(ValueError, match="same shape"):
+        metric(a, a[:, :, 1:])
+    with pytest.raises(ValueError, match="expected values in"):
+        metric(a, 255 * a)
+    with pytest.raises(ValueError, match="divide 8-bit"):
+        metric(a, jnp.zeros(a.shape, jnp.uint8))
+    if metric.minimum_size > 1:
+        small = a[:, : metric.minimum_size - 1]
+        with pytest.raises(ValueError, match=f"at least {metric.minimum_size} pixels"):
+            metric(small, small)
+
+
+def test_weights_are_refused(metric):
+    with pytest.raises(ValueError, match=f"{metric.name} has no weights"):
+        METRICS[metric.name]("weights.npz")
