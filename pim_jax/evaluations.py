@@ -7,8 +7,8 @@ from typing import NamedTuple
 import ml_collections
 import numpy as np
 
-from pim_jax import behaviour, bound, scoring, weights
-from pim_jax.data import frame_pairs, frame_runs, judgements, video
+from pim_jax import behaviour, bound, recovery, recovery_pictures, scoring, weights
+from pim_jax.data import frame_pairs, frame_runs, judgements, photographs, video
 from pim_jax.metric import Metric, PimMetric, untrained
 from pim_jax.metrics import METRICS
 from pim_jax.tables import Table
@@ -39,9 +39,11 @@ def names_in(text: str, key: str) -> list[str]:
 
 
 def load_metrics(text: str) -> list[Named]:
-    """The metrics of a comma-separated list of names in METRICS and checkpoint folders.
+    """The metrics of a comma-separated list.
 
-    A folder is called by its last part, or by all of it where that is taken.
+    Each is a name in METRICS, a name with the path of its weights as NAME=PATH, or a
+    checkpoint folder, which is called by its last part, or by all of it where that is
+    taken.
 
     Raises:
       ValueError: the list is empty or names one twice; and as `pim_jax.load`.
@@ -49,10 +51,13 @@ def load_metrics(text: str) -> list[Named]:
     """
     loaded: list[Named] = []
     for part in names_in(text, "metric"):
+        name, _, path = part.partition("=")
+        if name in METRICS:
+            loaded.append(Named(name, weights.load(name, path or None), None))
+            continue
         metric = weights.load(part)
         taken = metric.name in {named.name for named in loaded}
-        name = part if part in METRICS or taken else metric.name
-        loaded.append(Named(name, metric, None if part in METRICS else part))
+        loaded.append(Named(part if taken else metric.name, metric, part))
     return loaded
 
 
@@ -169,10 +174,31 @@ def held_out_pairs(
     return frame_pairs.validation_pairs(runs, count, crop=data.crop, seed=seed)
 
 
+def recover(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+    """Reference image recovery; writes two pictures to `config.out`."""
+    metrics = {named.name: named.metric for named in load_metrics(config.metric)}
+    settings = recovery.Settings(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        final_fraction=config.final_fraction,
+        jpeg_quality=config.jpeg_quality,
+        seed=config.seed,
+    )
+    found = photographs.photographs(config.images_dir, config.side, config.images)
+    reference = np.stack([*found.values()])
+    results = recovery.run(metrics, reference, settings, progress)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    recovery_pictures.grid(results, reference).savefig(out / "pictures.png", dpi=150)
+    recovery_pictures.curves(results).savefig(out / "curves.png", dpi=120)
+    return [recovery.table(begin, of, reference) for begin, of in results.items()]
+
+
 Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
 EVALUATIONS: dict[str, Evaluation] = {
     "bapps": bapps,
     "clic2021": clic2021,
     "behaviour": behaviour_table,
+    "recovery": recover,
 }
