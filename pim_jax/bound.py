@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pim_jax import weights
+from pim_jax import weight_files
 from pim_jax.behaviour import Bound
 from pim_jax.initialization import init_params
 from pim_jax.model import ModelConfig, Pim, position_weights, positions
@@ -79,7 +79,7 @@ def bound_of(params: Mapping[str, Any], config: ModelConfig, batch_size: int) ->
 
 def with_joint_encoder(folder: str | Path) -> tuple[dict[str, Any], ModelConfig] | None:
     """Weights and architecture in a folder, or None if they lack the joint encoder."""
-    params, config = weights.read(folder)
+    params, config = weight_files.read(folder)
     return (params, config) if "joint_encoder" in params else None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 from rich.table import Table
 
-from pim_jax import published, weights
+from pim_jax import published, weight_files, weights
 from pim_jax.data.images import read_image
 from pim_jax.metrics import ABOUT, METRICS
 from pim_jax.terminal import console, run
@@ -29,7 +29,7 @@ def _carry_out(options: argparse.Namespace) -> None:
     if options.command == "distance":
         _distance(options.image_a, options.image_b, options.metric, options.weights)
     elif options.command == "convert":
-        weights.write(options.destination, *weights.read(options.source))
+        weight_files.write(options.destination, *weight_files.read(options.source))
     else:
         _metrics()
 

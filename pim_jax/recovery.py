@@ -117,7 +117,7 @@ def recover(
         psnr = jnp.concatenate([psnr, pixel.psnr(reference, image)[None]])
         return image, jnp.concatenate([distance, last[None]]), psnr
 
-    image, distance, psnr = run(metric, jnp.asarray(reference), jnp.asarray(start))
+    image, distance, psnr = run(metric, reference, start)
     return Recovery(*(np.asarray(x) for x in (start, image, distance, psnr)))
 
 
@@ -134,7 +134,7 @@ def run(
         results[begin] = {}
         for name, metric in metrics.items():
             progress(f"{name} from {begin}, {settings.steps} steps")
-            results[begin][name] = recover(metric, target, start, settings)
+            results[begin][name] = recover(metric, target, jnp.asarray(start), settings)
     return results
 
 

@@ -1,33 +1,11 @@
-"""From a name or a folder to a metric.
+"""From a name or a folder to a metric."""
 
-A folder is one of three kinds, told apart by its config.json:
-
-- written by `train.py`: the resolved configuration and `checkpoints/`;
-- written by `pim-jax convert`: {"format": "pim_jax", "model": ...} and `weights.npz`;
-- a published model: the published options and a TensorFlow checkpoint `weights`.
-"""
-
-import dataclasses
 import difflib
-import json
-import os
-import shutil
-import tempfile
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from pim_jax import convert
+from pim_jax import weight_files
 from pim_jax.metric import Metric, pim_metric
 from pim_jax.metrics import METRICS
-from pim_jax.model import ModelConfig
-from pim_jax.training import checkpoint
-
-FORMAT = "pim_jax"
-_ARRAYS = "weights.npz"
 
 
 class UnknownMetricError(ValueError, FileNotFoundError):
@@ -38,9 +16,9 @@ def load(name_or_folder: str | Path, weights: str | Path | None = None) -> Metri
     """The metric of that name, or of the weights in that folder.
 
     Args:
-      name_or_folder: a name in METRICS, else a folder of one of the kinds above (write
-        ./NAME for a folder that has the name of a metric). Of a training run the
-        averaged weights of the newest checkpoint are taken.
+      name_or_folder: a name in METRICS, else a folder of one of the kinds of
+        `weight_files` (write ./NAME for a folder that has the name of a metric). Of a
+        training run the averaged weights of the newest checkpoint are taken.
       weights: for names: a file or folder to take the weights from, in place of the
         packaged or cached ones.
 
@@ -60,7 +38,7 @@ def load(name_or_folder: str | Path, weights: str | Path | None = None) -> Metri
             f"weights={str(weights)!r} goes with the name of a metric, found the folder "
             f"{str(folder)!r}; load the weights' own folder"
         )
-    params, config = read(folder)
+    params, config = weight_files.read(folder)
     return pim_metric(params, config, folder.resolve().name)
 
 
@@ -71,104 +49,3 @@ def _unknown(name: str) -> str:
         + (f"; did you mean {close[0]!r}?" if close else ";")
         + f" Known metrics: {', '.join(METRICS)}"
     )
-
-
-def read(folder: str | Path) -> tuple[dict[str, Any], ModelConfig]:
-    """Parameters and architecture in a folder of any of the three kinds.
-
-    The parameters include the joint encoder where the folder has it.
-
-    Raises: as `load`.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        problem = "is not a folder" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"{folder} {problem}; expected one with config.json")
-    options = convert.read_json(folder / "config.json")
-    if "format" in options:
-        return _read_converted(folder, options)
-    if "model" in options:
-        config = _architecture(options["model"], folder)
-        nested = checkpoint.read_parameters(folder)
-        return _strict(convert.flatten(nested), config, folder), config
-    if convert.is_published(options):
-        return convert.read_published(folder)
-    raise ValueError(
-        f"{folder}/config.json has {sorted(options)}; expected 'model' (a training run), "
-        "'format' (written by pim-jax convert) or 'multiscale' (a published model)"
-    )
-
-
-def write(folder: str | Path, params: Mapping[str, Any], config: ModelConfig) -> None:
-    """Writes config.json and weights.npz, all or nothing.
-
-    Args:
-      folder: must not exist, or be empty.
-      params: nested parameters, with or without the joint encoder.
-      config: their architecture.
-
-    Raises:
-      ValueError: the folder has files, or the parameters do not fit.
-    """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists; expected a new or an empty folder")
-    flat = convert.flatten(_strict(convert.flatten(params), config, "params"))
-    options = {"format": FORMAT, "model": dataclasses.asdict(config)}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        np.savez(temporary / _ARRAYS, **flat)
-        (temporary / "config.json").write_text(json.dumps(options, indent=2) + "\n")
-        # mkdtemp makes private folders; this one is to be shared like any other.
-        os.chmod(temporary, 0o755)
-        temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _read_converted(
-    folder: Path, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], ModelConfig]:
-    if options["format"] != FORMAT:
-        raise ValueError(
-            f"{folder}/config.json has format {options['format']!r}, expected {FORMAT!r}"
-        )
-    config = _architecture(options.get("model"), folder)
-    path = folder / _ARRAYS
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        with np.load(path, allow_pickle=False) as opened:
-            arrays = dict(opened)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    return _strict(arrays, config, folder), config
-
-
-def _architecture(options: Any, folder: Path) -> ModelConfig:
-    if not isinstance(options, dict):
-        raise ValueError(
-            f"{folder}/config.json: 'model' is {options!r}, expected an object with the "
-            "options of the architecture"
-        )
-    try:
-        return ModelConfig.from_dict(options)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{folder}/config.json: {error}") from error
-
-
-def _strict(
-    flat: Mapping[str, Any], config: ModelConfig, source: str | Path
-) -> dict[str, Any]:
-    """Checked parameters; in our own files anything superfluous is an error too."""
-    params = convert.assemble(flat, config, str(source))
-    expected = convert.parameter_shapes(config)
-    for name, array in flat.items():
-        if name not in expected:
-            raise ValueError(
-                f"{source}: {name} with shape {np.shape(array)} is not a parameter of "
-                f"{config}"
-            )
-    return params

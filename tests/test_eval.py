@@ -14,7 +14,7 @@ import pytest
 import skimage.data
 import small_bapps
 
-from pim_jax import evaluations, weights
+from pim_jax import evaluations, weight_files
 from pim_jax.initialization import init_params
 from pim_jax.model import ModelConfig
 
@@ -38,7 +38,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights") / "tiny"
-    weights.write(folder, init_params(TINY, jax.random.key(0)), TINY)
+    weight_files.write(folder, init_params(TINY, jax.random.key(0)), TINY)
     return folder
 
 
@@ -156,7 +156,7 @@ def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
 def test_equal_folder_names_are_told_apart(tmp_path):
     for name in ("a/run", "b/run"):
         params = init_params(TINY, jax.random.key(0))
-        weights.write(tmp_path / name, params, TINY)
+        weight_files.write(tmp_path / name, params, TINY)
     text = f"{tmp_path}/a/run,{tmp_path}/b/run"
     names = [named.name for named in evaluations.load_metrics(text)]
     assert names == ["run", f"{tmp_path}/b/run"]

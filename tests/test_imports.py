@@ -21,10 +21,11 @@ distributions
 objective model
 initialization
 metric convert pictures
-published distances
+published distances weight_files
+shipped
 metrics behaviour scoring
-weights
-bound
+weights bound recovery
+recovery_pictures
 task evaluations cli
 pim_jax
 codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tiling

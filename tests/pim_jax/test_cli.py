@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 import pim_jax
-from pim_jax import cli, published, weights
+from pim_jax import cli, published, weight_files
 from pim_jax.initialization import init_params
 from pim_jax.metrics import METRICS
 from pim_jax.model import ModelConfig
@@ -31,7 +31,7 @@ def images(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     params = init_params(SMALL, jax.random.key(0))
-    weights.write(tmp_path / "weights", params, SMALL)
+    weight_files.write(tmp_path / "weights", params, SMALL)
     return tmp_path / "weights"
 
 
@@ -101,8 +101,8 @@ def test_weights_that_cannot_be_had(capsys, images, tmp_path, monkeypatch):
 
 def test_convert(capsys, folder, tmp_path):
     assert run(capsys, "convert", folder, tmp_path / "out") == (0, "", "")
-    expected, config = weights.read(folder)
-    found, found_config = weights.read(tmp_path / "out")
+    expected, config = weight_files.read(folder)
+    found, found_config = weight_files.read(tmp_path / "out")
     assert found_config == config
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     result = run(capsys, "convert", folder, tmp_path / "out")

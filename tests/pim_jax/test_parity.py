@@ -15,7 +15,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from pim_jax import convert, distributions, metric, weights
+from pim_jax import convert, distributions, metric, weight_files
 from pim_jax.distributions import Mixture
 from pim_jax.model import ModelConfig, Pim, pyramid
 
@@ -109,7 +109,7 @@ def levels_of(reference: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
 def case(request, shared) -> Case:
     components, size = request.param.split("-")
     folder = shared / "fixtures" / "pim"
-    params, config = weights.read(folder / f"tiny-{components}")
+    params, config = weight_files.read(folder / f"tiny-{components}")
     with np.load(folder / f"tiny-{components}.npz") as arrays:
         reference = {
             name.partition("/")[2]: arrays[name]

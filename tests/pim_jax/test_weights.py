@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pim_jax
-from pim_jax import convert, weights
+from pim_jax import convert, weight_files
 from pim_jax.initialization import init_params
 from pim_jax.metric import pim_metric
 from pim_jax.metrics import METRICS
@@ -41,7 +41,7 @@ def params():
 
 @pytest.fixture
 def converted(tmp_path, params):
-    weights.write(tmp_path / "converted", params, SMALL)
+    weight_files.write(tmp_path / "converted", params, SMALL)
     return tmp_path / "converted"
 
 
@@ -81,7 +81,7 @@ def test_every_kind_of_folder(request, params, kind):
     expected = {k: v for k, v in params.items() if k != "joint_encoder"}
     assert jax.tree.structure(metric.params) == jax.tree.structure(expected)
     jax.tree.map(np.testing.assert_array_equal, metric.params, expected)
-    read, config = weights.read(str(folder))
+    read, config = weight_files.read(str(folder))
     assert config == SMALL
     jax.tree.map(np.testing.assert_array_equal, read, params)
 
@@ -126,7 +126,7 @@ def test_a_file_or_an_empty_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         pim_jax.load(tmp_path / "file")
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        weights.read(tmp_path / "nothing")
+        weight_files.read(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
@@ -208,18 +208,18 @@ def test_a_run_without_checkpoint(workdir):
 def test_nothing_is_overwritten(converted, params, tmp_path):
     before = {p.name: p.read_bytes() for p in converted.iterdir()}
     with pytest.raises(ValueError, match="exists; expected a new or an empty folder"):
-        weights.write(converted, params, SMALL)
+        weight_files.write(converted, params, SMALL)
     assert {p.name: p.read_bytes() for p in converted.iterdir()} == before
     with pytest.raises(ValueError, match=r"params: .* expected"):
-        weights.write(tmp_path / "other", params, ModelConfig())
+        weight_files.write(tmp_path / "other", params, ModelConfig())
     assert not (tmp_path / "other").exists()
     (tmp_path / "empty").mkdir()
-    weights.write(tmp_path / "empty", params, SMALL)
+    weight_files.write(tmp_path / "empty", params, SMALL)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["converted", "empty"]
 
 
 def test_weights_without_joint_encoder(tmp_path, params):
     partial = {k: v for k, v in params.items() if k != "joint_encoder"}
-    weights.write(tmp_path / "partial", partial, SMALL)
-    found, _ = weights.read(tmp_path / "partial")
+    weight_files.write(tmp_path / "partial", partial, SMALL)
+    found, _ = weight_files.read(tmp_path / "partial")
     assert sorted(found) == sorted(partial)

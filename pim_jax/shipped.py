@@ -1,0 +1,54 @@
+"""PIM metrics whose weights lie inside the package, trained by this project.
+
+`pim_jax/packaged/NAME` holds what `pim-jax convert --half` writes, the SHA-256 of the
+weights as `sha256sum` writes it, and a card: data, command, seed, behaviour.
+"""
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+from pim_jax import weight_files
+from pim_jax.metric import PimMetric, pim_metric
+
+SHIPPED = ("pim-1-small",)
+CHECKSUM = "weights.sha256"
+
+
+def folder_of(name: str) -> Path:
+    """Where the weights of one of SHIPPED lie."""
+    return Path(str(resources.files("pim_jax"))) / "packaged" / name
+
+
+def load_pim_1_small(weights: str | Path | None = None) -> PimMetric:
+    """PIM-1 at a quarter of its width, trained on a CPU; see its card.
+
+    Args:
+      weights: a folder to take others of the same architecture from.
+
+    Raises:
+      FileNotFoundError, ValueError: as `weight_files.read`; the SHA-256 differs.
+    """
+    return _load("pim-1-small", weights)
+
+
+def _load(name: str, weights: str | Path | None) -> PimMetric:
+    folder = folder_of(name)
+    if weights is None:
+        _verify(folder)
+    params, config = weight_files.read(folder if weights is None else weights)
+    _, expected = weight_files.read(folder)
+    if config != expected:
+        raise ValueError(f"{weights}: expected {expected} for {name}, found {config}")
+    version = (folder / CHECKSUM).read_text(encoding="utf-8")[:8]
+    loaded = pim_metric(params, config, name)
+    return loaded if weights is not None else loaded.replace(version=version)
+
+
+def _verify(folder: Path) -> None:
+    expected = (folder / CHECKSUM).read_text(encoding="utf-8").split()[0]
+    found = hashlib.sha256((folder / weight_files.ARRAYS).read_bytes()).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{folder}: SHA-256 of its weights is {found}, expected {expected}"
+        )
