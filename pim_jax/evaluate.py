@@ -99,6 +99,42 @@ def upper_limit(judge: ArrayLike) -> float:
     return float(np.mean(np.maximum(share, 1 - share)))
 
 
+def agreeing_votes(
+    distance_a: ArrayLike, distance_b: ArrayLike, votes_b: ArrayLike, votes: ArrayLike
+) -> np.ndarray:
+    """How many raters agree with the metric, for each comparison of two images.
+
+    Args:
+      distance_a, distance_b: distances of a and of b from the reference, n values each.
+      votes_b: raters who found b closer, n numbers.
+      votes: raters in all, n numbers.
+
+    Returns: (n,) float64; half of the votes for equal distances.
+
+    Raises:
+      ValueError: different counts, NaN, or more votes for b than votes.
+    """
+    all_votes = flat_distances(votes, "votes")
+    for_b = flat_distances(votes_b, "votes_b", all_votes.size)
+    if all_votes.min() <= 0:
+        raise ValueError(f"votes must be above 0, found {all_votes.min():g}")
+    return all_votes * two_afc_credits(distance_a, distance_b, for_b / all_votes)
+
+
+def raters_agree(votes_b: ArrayLike, votes: ArrayLike) -> float:
+    """Chance that two different raters of one comparison agree, in [0, 1].
+
+    Over all pairs of raters of the same comparison; unlike `human_score` not biased
+    upwards by comparing raters with themselves. NaN where no comparison has two votes.
+    """
+    all_votes = flat_distances(votes, "votes")
+    for_b = flat_distances(votes_b, "votes_b", all_votes.size)
+    for_a = all_votes - for_b
+    pairs = np.sum(all_votes * (all_votes - 1))
+    agree = np.sum(for_b * (for_b - 1) + for_a * (for_a - 1))
+    return float(agree / pairs) if pairs else float("nan")
+
+
 def jnd_average_precision(distances: ArrayLike, same: ArrayLike) -> float:
     """Average precision of "small distance means indistinguishable", in [0, 1].
 

@@ -8,7 +8,14 @@ import ml_collections
 import numpy as np
 
 from pim_jax import behaviour, bound, recovery, recovery_pictures, scoring, weights
-from pim_jax.data import frame_pairs, frame_runs, judgements, photographs, video
+from pim_jax.data import (
+    comparisons,
+    frame_pairs,
+    frame_runs,
+    judgements,
+    photographs,
+    video,
+)
 from pim_jax.metric import Metric, PimMetric, untrained
 from pim_jax.metrics import METRICS
 from pim_jax.tables import Table
@@ -107,6 +114,55 @@ def clic2021(config: ml_collections.ConfigDict, progress: Progress) -> list[Tabl
     return [table]
 
 
+def judgement_tables(
+    config: ml_collections.ConfigDict, progress: Progress
+) -> list[Table]:
+    """All judgements at hand: BAPPS with CLIC beside it, rank flips, votes in a file."""
+    if not (config.bapps_dir or config.clic_oracle or config.comparisons):
+        raise ValueError(
+            "set at least one of config.bapps_dir, config.clic_oracle and "
+            "config.comparisons"
+        )
+    metrics = {named.name: named.metric for named in load_metrics(config.metric)}
+    common = {
+        "resamples": config.resamples,
+        "seed": config.seed,
+        "progress": progress,
+    }
+    some = {**common, "limit": config.limit}
+    tables = []
+    if config.bapps_dir:
+        small = {**some, "batch_size": config.batch_size}
+        triplets = judgements.two_afc(config.bapps_dir)
+        tables.append(scoring.two_afc_table(metrics, triplets, **small))
+        if (Path(config.bapps_dir) / "jnd").is_dir():
+            pairs = judgements.jnd(config.bapps_dir)
+            tables.append(scoring.jnd_table(metrics, pairs, **small))
+        tables += [
+            scoring.flips_table(metrics, triplets, shift, **small)
+            for shift in config.shifts
+        ]
+    if config.clic_oracle:
+        oracle = scoring.clic_oracle(config.clic_oracle, config.clic_dir)
+        scores = scoring.clic_table(metrics, oracle, **some)
+        if config.bapps_dir:
+            tables[0] = scoring.with_clic(tables[0], scores)
+        else:
+            tables.append(scores)
+    if config.comparisons:
+        rows = comparisons.read_comparisons(config.comparisons)
+        tables.append(
+            scoring.comparisons_table(
+                metrics,
+                rows[: config.limit or None],
+                Path(config.comparisons).parent,
+                config.baseline,
+                **common,
+            )
+        )
+    return tables
+
+
 def behaviour_table(
     config: ml_collections.ConfigDict, progress: Progress
 ) -> list[Table]:
@@ -199,6 +255,7 @@ Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 EVALUATIONS: dict[str, Evaluation] = {
     "bapps": bapps,
     "clic2021": clic2021,
+    "judgements": judgement_tables,
     "behaviour": behaviour_table,
     "recovery": recover,
 }

@@ -1,4 +1,4 @@
-"""Metrics against human judgements: the tables of BAPPS and CLIC 2021."""
+"""Metrics against human judgements: BAPPS, CLIC 2021, and votes in a CSV file."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,11 +13,13 @@ from pim_jax.data.bapps_folder import (
     Example,
     Source,
 )
+from pim_jax.data.comparisons import Comparison, Versions
 from pim_jax.distances import source_distances
 from pim_jax.metric import Metric
 from pim_jax.tables import Score, Table
 
 HUMAN, LIMIT = "human score", "upper limit"
+RATERS = "two raters"
 
 Progress = Callable[[str], None]
 
@@ -222,3 +224,174 @@ def clic_table(
 def clic_oracle(oracle: str | Path, images: str | Path) -> clic.Oracle:
     """The rows of an oracle file with the images of a folder."""
     return clic.Oracle(clic.read_oracle(oracle), images)
+
+
+class _Shifted:
+    """Triplets whose two versions are shifted against the reference by some pixels."""
+
+    def __init__(self, source: Source, shift: int, largest: int):
+        self._source, self._shift, self._largest = source, shift, largest
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        """Cropped to one width for all shifts, so that no padding appears."""
+        example = self._source[index]
+        width = example["reference"].shape[1] - self._largest
+        moved = slice(self._shift, self._shift + width)
+        return {
+            "reference": example["reference"][:, :width],
+            "image_0": example["image_0"][:, moved],
+            "image_1": example["image_1"][:, moved],
+        }
+
+
+def flips_table(
+    metrics: Mapping[str, Metric],
+    sources: Mapping[str, Source],
+    shift: int,
+    *,
+    batch_size: int = 16,
+    resamples: int = 1000,
+    seed: int = 0,
+    limit: int = 0,
+    progress: Progress = _quiet,
+) -> Table:
+    """BAPPS 2AFC triplets whose preference a horizontal shift changes.
+
+    Both versions are shifted by `shift` pixels against the reference (Ghildyal & Liu
+    2022). Other arguments as for `two_afc_table`.
+    """
+    sources = _limited(sources, limit)
+    pairs = [("reference", "image_0"), ("reference", "image_1")]
+    rows = {}
+    for metric_name, metric in metrics.items():
+        flips = {}
+        for name, source in sources.items():
+            progress(f"{metric_name}: 2AFC {name}, shifted by {shift} px")
+            before, after = (
+                source_distances(metric, _Shifted(source, n, shift), pairs, batch_size)
+                for n in (0, shift)
+            )
+            flips[name] = [evaluate.rank_flips(*before, *after)]
+        rows[metric_name] = _with_mean(np.mean, flips, resamples, seed)
+    return Table(
+        f"BAPPS 2AFC, preferences changed by a shift of {shift} px",
+        dict.fromkeys([*sources, "mean"], "%"),
+        rows,
+        (_size_note(sources, limit), _mean_note(sources, TWO_AFC_VALIDATION)),
+    )
+
+
+def with_clic(two_afc: Table, clic_scores: Table) -> Table:
+    """One table of BAPPS 2AFC and CLIC accuracy, metrics down, as papers print it."""
+    rows = {
+        name: {**scores, "CLIC": clic_scores.rows[name]["accuracy"]}
+        if name in clic_scores.rows
+        else scores
+        for name, scores in two_afc.rows.items()
+    }
+    return Table(
+        f"{two_afc.title} and {clic_scores.title}",
+        {**two_afc.columns, "CLIC": "%"},
+        rows,
+        (*two_afc.notes, *clic_scores.notes),
+        down=True,
+    )
+
+
+def comparisons_table(
+    metrics: Mapping[str, Metric],
+    rows: list[Comparison],
+    folder: str | Path,
+    baseline: str,
+    *,
+    batch_size: int = 1,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Progress = _quiet,
+) -> Table:
+    """Share of votes that agree with each metric, and the difference to a baseline.
+
+    Intervals are bootstrapped over reference pictures: votes on one picture are not
+    independent of each other. Metrics see the same resamples, so that the interval of a
+    difference is much narrower than those of its two sides.
+
+    Args:
+      metrics: name -> metric.
+      rows: comparisons with their votes.
+      folder: that their file names start from.
+      baseline: the name of one of the metrics.
+      batch_size: images in one batch; pictures keep their size.
+      resamples: of the bootstrap.
+      seed: of the bootstrap.
+      progress: called with a line of text before each metric.
+
+    Raises:
+      ValueError: `baseline` is not among the metrics, or NaN distances.
+      FileNotFoundError: an image is missing.
+    """
+    if baseline not in metrics:
+        raise ValueError(
+            f"the baseline {baseline!r} is not among the metrics {[*metrics]}"
+        )
+    versions = Versions(rows, folder)
+    position = {pair: i for i, pair in enumerate(versions.pairs)}
+    a = np.array([position[row.reference, row.a] for row in rows])
+    b = np.array([position[row.reference, row.b] for row in rows])
+    votes_b = np.array([row.votes_b for row in rows])
+    votes = np.array([row.votes for row in rows])
+    pictures, picture = np.unique([row.reference for row in rows], return_inverse=True)
+
+    def per_picture(values: np.ndarray) -> np.ndarray:
+        return np.bincount(picture, values, minlength=len(pictures))
+
+    def samples(agreeing: np.ndarray) -> np.ndarray:
+        return evaluate.bootstrap_samples(
+            lambda hit, of: hit.sum() / of.sum(),
+            [per_picture(agreeing), per_picture(votes)],
+            resamples,
+            seed,
+        )
+
+    agreeing = {}
+    for name, metric in metrics.items():
+        progress(f"{name}: {len(versions)} versions of {len(pictures)} pictures")
+        (distance,) = source_distances(
+            metric, versions, [("reference", "image")], batch_size
+        )
+        agreeing[name] = evaluate.agreeing_votes(
+            distance[a], distance[b], votes_b, votes
+        )
+    drawn = {name: samples(values) for name, values in agreeing.items()}
+    scores = {
+        name: {
+            "agreement": Score(
+                float(values.sum() / votes.sum()), *evaluate.interval(drawn[name])
+            ),
+            f"minus {baseline}": Score(
+                float((values - agreeing[baseline]).sum() / votes.sum()),
+                *evaluate.interval(drawn[name] - drawn[baseline]),
+            ),
+        }
+        for name, values in agreeing.items()
+    }
+    scores[RATERS] = {"agreement": Score(evaluate.raters_agree(votes_b, votes))}
+    best = np.maximum(votes_b, votes - votes_b)
+    scores[LIMIT] = {
+        "agreement": Score(
+            float(best.sum() / votes.sum()), *evaluate.interval(samples(best))
+        )
+    }
+    return Table(
+        "Votes on pairs of versions",
+        {"agreement": "%", f"minus {baseline}": "%"},
+        scores,
+        (
+            f"{int(votes.sum())} votes on {len(rows)} pairs of {len(pictures)} pictures; "
+            "intervals: bootstrap over pictures.",
+            f"{RATERS}: of the same pair, where it has two votes.",
+        ),
+        down=True,
+    )

@@ -4,6 +4,7 @@
 weights as `sha256sum` writes it, and a card: data, command, seed, behaviour.
 """
 
+import dataclasses
 import hashlib
 from importlib import resources
 from pathlib import Path
@@ -42,7 +43,9 @@ def _load(name: str, weights: str | Path | None) -> PimMetric:
         raise ValueError(f"{weights}: expected {expected} for {name}, found {config}")
     version = (folder / CHECKSUM).read_text(encoding="utf-8")[:8]
     loaded = pim_metric(params, config, name)
-    return loaded if weights is not None else loaded.replace(version=version)
+    return (
+        loaded if weights is not None else dataclasses.replace(loaded, version=version)
+    )
 
 
 def _verify(folder: Path) -> None:

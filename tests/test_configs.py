@@ -31,6 +31,7 @@ VARIANTS = {
     "eval_behaviour": ["", "demo"],
     "eval_clic2021": [""],
     "eval_complexity": [""],
+    "eval_judgements": [""],
     "eval_kodak": [""],
     "eval_photograph": [""],
     "recovery": [""],

@@ -67,6 +67,38 @@ def test_bapps_from_the_command_line(tmp_path, checkpoint):
     assert (tmp_path / "out" / "bapps.png").stat().st_size > 1000
 
 
+def test_judgements_from_the_command_line(tmp_path):
+    small_bapps.write(tmp_path)
+    triplet = tmp_path / "2afc" / "val" / "cnn"
+    votes = tmp_path / "votes.csv"
+    votes.write_text(
+        "reference,a,b,votes_b,votes\n"
+        + "".join(
+            f"ref/{name},p0/{name},p1/{name},{for_b},1\n"
+            for name, for_b in (("000000.png", 0), ("000001.png", 0))
+        )
+    )
+    votes = votes.rename(triplet / "votes.csv")
+    done = run(
+        "--config=configs/eval_judgements.py",
+        "--config.metric=psnr,mse",
+        f"--config.bapps_dir={tmp_path}",
+        f"--config.comparisons={votes}",
+        f"--config.out={tmp_path / 'out'}",
+        "--config.batch_size=2",
+        "--config.resamples=20",
+        "--config.shifts=(1,)",
+    )
+    assert done.returncode == 0, done.stderr
+    for text in ("BAPPS 2AFC", "BAPPS JND", "shift of 1 px", "Votes on pairs", "85.00"):
+        assert text in done.stdout
+    content = json.loads((tmp_path / "out" / "judgements.json").read_text())
+    agreement = content["tables"][3]["results"]["psnr"]["agreement"]["value"]
+    assert agreement == 0.5
+    with pytest.raises(ValueError, match="set at least one of"):
+        evaluations.judgement_tables(config_of("eval_judgements.py"), print)
+
+
 def test_codecs_from_the_command_line(tmp_path):
     (tmp_path / "images").mkdir()
     picture = skimage.data.astronaut()[60:124, 180:276]

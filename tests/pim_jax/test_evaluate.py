@@ -160,3 +160,12 @@ def test_clic_by_hand():
         evaluate.clic_accuracy(keys[:1], [1], [2], ["2"])
     with pytest.raises(ValueError, match="expected 1 values, found 2"):
         evaluate.clic_accuracy(keys[:1], [1], [2], ["1", "0"])
+
+
+def test_votes_that_agree():
+    votes = evaluate.agreeing_votes([1, 2, 3], [2, 1, 3], [1, 1, 3], [4, 1, 4])
+    assert votes.tolist() == [3, 1, 2]
+    assert evaluate.raters_agree([2, 1], [2, 2]) == 0.5
+    assert np.isnan(evaluate.raters_agree([1, 0], [1, 1]))
+    with pytest.raises(ValueError, match="votes must be above 0"):
+        evaluate.agreeing_votes([1], [2], [0], [0])

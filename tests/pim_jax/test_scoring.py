@@ -6,7 +6,7 @@ import pytest
 import small_bapps
 
 from pim_jax import scoring, tables
-from pim_jax.data import clic, distortions, judgements
+from pim_jax.data import clic, comparisons, distortions, judgements
 from pim_jax.metrics import METRICS
 
 
@@ -111,3 +111,79 @@ def test_tables_are_written_and_shown(tmp_path, capsys):
     printed = capsys.readouterr().out
     for text in ("Agreement", "traditional %", "50.00", "25.0..75.0", "a note"):
         assert text in printed
+
+
+def votes_by_hand(folder):
+    """Three versions of two photographs; PSNR ranks a before b before c."""
+    for i, patch in enumerate(small_bapps.patches()[:2]):
+        small_bapps.save_image(folder / f"{i}.png", patch)
+        for name, strength in (("a", 4), ("b", 10), ("c", 30)):
+            noisy = distortions.noise(patch, strength, 1)
+            small_bapps.save_image(folder / f"{i}{name}.png", noisy)
+    return [
+        comparisons.Comparison("0.png", "0a.png", "0b.png", 1, 3),  # 2 of 3 agree
+        comparisons.Comparison("0.png", "0c.png", "0b.png", 1, 1),  # 1 of 1
+        comparisons.Comparison("1.png", "1b.png", "1c.png", 2, 2),  # 0 of 2
+    ]
+
+
+def test_votes_by_hand(tmp_path):
+    metric = METRICS["psnr"]()
+    metrics = {
+        "psnr": metric,
+        "opposite": metric.replace(function=lambda p, a, b: -metric.function(p, a, b)),
+        "blind": metric.replace(function=lambda p, a, b: 0 * metric.function(p, a, b)),
+    }
+    rows = votes_by_hand(tmp_path)
+    table = scoring.comparisons_table(metrics, rows, tmp_path, "psnr", resamples=300)
+    values = {
+        name: {measure: score.value for measure, score in scores.items()}
+        for name, scores in table.rows.items()
+    }
+    assert values["psnr"] == pytest.approx({"agreement": 3 / 6, "minus psnr": 0})
+    assert values["opposite"] == pytest.approx({"agreement": 3 / 6, "minus psnr": 0})
+    assert values["blind"] == pytest.approx({"agreement": 3 / 6, "minus psnr": 0})
+    assert values[scoring.LIMIT]["agreement"] == pytest.approx(5 / 6)
+    # Three raters make three pairs, of which one agrees; two raters one pair.
+    assert values[scoring.RATERS]["agreement"] == pytest.approx(2 / 4)
+    # Whole pictures are drawn: both times the first, 3 of 4; both times the second, 0.
+    assert table.rows["psnr"]["agreement"][1:] == pytest.approx((0.0, 0.75))
+    assert table.rows["psnr"]["minus psnr"][1:] == (0, 0)
+    assert table.rows["opposite"]["minus psnr"][1:] == pytest.approx((-0.5, 1.0))
+    with pytest.raises(ValueError, match="baseline 'ssim' is not among"):
+        scoring.comparisons_table(metrics, rows, tmp_path, "ssim")
+
+
+def test_flips_are_counted_by_subset(official):
+    sources = judgements.two_afc(official)
+    table = scoring.flips_table({"psnr": METRICS["psnr"]()}, sources, 2, resamples=10)
+
+    def nearer(example, shift):
+        window = slice(shift, shift + 62)
+        error = [
+            np.mean((example[k][:, window] / 1.0 - example["reference"][:, :62]) ** 2)
+            for k in ("image_0", "image_1")
+        ]
+        return error[0] < error[1]
+
+    for name in ("traditional", "cnn"):
+        examples = [sources[name][i] for i in range(len(sources[name]))]
+        flips = [nearer(example, 0) != nearer(example, 2) for example in examples]
+        assert table.rows["psnr"][name].value == pytest.approx(np.mean(flips))
+
+
+def test_a_shift_against_the_reference_is_what_is_said():
+    ramp = np.arange(12, dtype=np.uint8)[None, :, None].repeat(3, 0).repeat(3, 2)
+    example = {"reference": ramp, "image_0": ramp, "image_1": ramp}
+    shifted = scoring._Shifted([example], 2, 3)[0]
+    assert shifted["reference"][0, :, 0].tolist() == list(range(9))
+    assert shifted["image_1"][0, :, 0].tolist() == list(range(2, 11))
+
+
+def test_clic_goes_beside_bapps():
+    score = tables.Score(0.5)
+    bapps = tables.Table("BAPPS", {"mean": "%"}, {"psnr": {"mean": score}, "human": {}})
+    clic_scores = tables.Table("CLIC", {"accuracy": "%"}, {"psnr": {"accuracy": score}})
+    merged = scoring.with_clic(bapps, clic_scores)
+    assert list(merged.columns) == ["mean", "CLIC"]
+    assert merged.rows == {"psnr": {"mean": score, "CLIC": score}, "human": {}}
