@@ -6,12 +6,23 @@ from typing import NamedTuple
 
 import ml_collections
 import numpy as np
+import PIL.Image
 
-from pim_jax import behaviour, bound, recovery, recovery_pictures, scoring, weights
+from pim_jax import (
+    behaviour,
+    bound,
+    ranking,
+    ranking_pictures,
+    recovery,
+    recovery_pictures,
+    scoring,
+    weights,
+)
 from pim_jax.data import (
     comparisons,
     frame_pairs,
     frame_runs,
+    images,
     judgements,
     photographs,
     video,
@@ -19,6 +30,7 @@ from pim_jax.data import (
 from pim_jax.metric import Metric, PimMetric, untrained
 from pim_jax.metrics import METRICS
 from pim_jax.tables import Table
+from pim_jax.training import page
 
 Progress = Callable[[str], None]
 
@@ -250,6 +262,30 @@ def recover(config: ml_collections.ConfigDict, progress: Progress) -> list[Table
     return [recovery.table(begin, of, reference) for begin, of in results.items()]
 
 
+def rank(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+    """One photograph under eight distortions; writes the pictures to `config.out`."""
+    metrics = {named.name: named.metric for named in load_metrics(config.metric)}
+    if config.image:
+        name, photograph = Path(config.image).name, images.read_pixels(config.image)
+    else:
+        name, photograph = "coffee", photographs.PACKAGED["coffee"]()
+    pixels = photographs.square(photograph, config.side)
+    progress(f"eight distortions at {config.psnr:g} dB")
+    versions = ranking.equally_wrong(pixels, config.psnr)
+    found = ranking.ranks(metrics, pixels, versions, progress)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    shown = ranking_pictures.pictures(pixels, versions, found)
+    for stem, picture in zip(
+        ["photograph", *versions, "ranks"], shown.values(), strict=True
+    ):
+        PIL.Image.fromarray(picture).save(out / f"{stem}.png")
+    if config.report:
+        title = "A photograph under eight distortions, ranked by each metric"
+        page.add_section(Path(config.report), "ranking", title, shown)
+    return [ranking.table(found, versions, name)]
+
+
 Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
 EVALUATIONS: dict[str, Evaluation] = {
@@ -258,4 +294,5 @@ EVALUATIONS: dict[str, Evaluation] = {
     "judgements": judgement_tables,
     "behaviour": behaviour_table,
     "recovery": recover,
+    "ranking": rank,
 }

@@ -34,6 +34,7 @@ VARIANTS = {
     "eval_judgements": [""],
     "eval_kodak": [""],
     "eval_photograph": [""],
+    "eval_ranking": [""],
     "recovery": [""],
     "eval_toy": ["", *module("toy").SOURCES],
     "toy": ["", *module("toy").VARIANTS, "sawbridge,ltc"],

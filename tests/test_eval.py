@@ -99,6 +99,20 @@ def test_judgements_from_the_command_line(tmp_path):
         evaluations.judgement_tables(config_of("eval_judgements.py"), print)
 
 
+def test_a_ranking_adds_to_a_report(tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text("<html><body></body></html>")
+    config = config_of(
+        "eval_ranking.py", metric="mse,ssim", side=48, report=str(report), psnr=22.0,
+        out=str(tmp_path / "out"),
+    )  # fmt: skip
+    (table,) = evaluations.rank(config, print)
+    assert list(table.rows) == ["mse", "ssim"]
+    assert sum(score.value for score in table.rows["ssim"].values()) == 36
+    assert len(list((tmp_path / "out").glob("*.png"))) == 10
+    assert report.read_text().count("<figure>") == 10
+
+
 def test_codecs_from_the_command_line(tmp_path):
     (tmp_path / "images").mkdir()
     picture = skimage.data.astronaut()[60:124, 180:276]

@@ -102,6 +102,21 @@ def contrast(pixels: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
     return _to_pixels(mean + (1 - strength) * (pixels - mean))
 
 
+def brightness(pixels: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
+    """Adds this to all values on the scale of 0 to 255."""
+    del seed
+    return _to_pixels(pixels.astype(np.float64) + strength)
+
+
+def shift(pixels: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
+    """Moves the image this many pixels to the right, by cubic splines, mirrored borders."""
+    del seed
+    moved = scipy.ndimage.shift(
+        pixels.astype(np.float64), (0, strength, 0), order=3, mode="mirror"
+    )
+    return _to_pixels(moved)
+
+
 DISTORTIONS: dict[str, Distortion] = {
     "noise": Distortion(noise, (2, 5, 10, 20, 40), "standard deviation of 255"),
     "blur": Distortion(blur, (0.4, 0.6, 1.0, 1.6, 2.5), "standard deviation, pixels"),

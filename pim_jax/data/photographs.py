@@ -32,10 +32,11 @@ def photographs(folder: str | Path, side: int, count: int = 0) -> dict[str, np.n
         found = {path.name: images.read_pixels(path) for path in files}
     else:
         found = {name: read() for name, read in [*PACKAGED.items()][: count or None]}
-    return {name: _square(pixels, side) for name, pixels in found.items()}
+    return {name: square(pixels, side) for name, pixels in found.items()}
 
 
-def _square(pixels: np.ndarray, side: int) -> np.ndarray:
+def square(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The middle square of a uint8 image, resized with antialiasing to side x side."""
     height, width = pixels.shape[:2]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
