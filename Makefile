@@ -8,7 +8,7 @@ EXTRAS = $(if $(filter full,$(SET)),tfc$(comma)dev,dev)
 BIN = $(VENV)/bin
 comma = ,
 
-.PHONY: install demo test test-fast lint bench ship-codec clean
+.PHONY: install demo test test-fast lint bench ship-codec ship-pim clean
 
 install: $(VENV)/.installed
 
@@ -49,6 +49,13 @@ bench: install
 ship-codec: install
 	$(BIN)/codec-jax freeze $(RUN) --name ms64 --out codec_jax/packaged/ms64.npz
 	cd codec_jax/packaged && sha256sum ms64.npz > ms64.sha256
+
+# Makes the averaged weights of a run those that ship:
+# make ship-pim RUN=runs/pim NAME=pim-1-small
+ship-pim: install
+	rm -rf pim_jax/packaged/$(NAME)
+	$(BIN)/pim-jax convert $(RUN) pim_jax/packaged/$(NAME) --half
+	cd pim_jax/packaged/$(NAME) && sha256sum weights.npz > weights.sha256
 
 clean:
 	rm -rf .venv .venv-modern build *.egg-info

@@ -6,7 +6,6 @@ apart more than log K nats, so values for different K are not comparable).
 """
 
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,12 +80,6 @@ def with_joint_encoder(folder: str | Path) -> tuple[dict[str, Any], ModelConfig]
     """Weights and architecture in a folder, or None if they lack the joint encoder."""
     params, config = weight_files.read(folder)
     return (params, config) if "joint_encoder" in params else None
-
-
-def initial_seed(folder: str | Path) -> int:
-    """The seed that a training run started from; 0 for other folders."""
-    options = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    return int(options.get("seed", 0))
 
 
 def initial_params(config: ModelConfig, seed: int) -> dict[str, Any]:

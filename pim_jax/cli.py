@@ -29,7 +29,7 @@ def _carry_out(options: argparse.Namespace) -> None:
     if options.command == "distance":
         _distance(options.image_a, options.image_b, options.metric, options.weights)
     elif options.command == "convert":
-        weight_files.write(options.destination, *weight_files.read(options.source))
+        _convert(options.source, options.destination, options.half)
     else:
         _metrics()
 
@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("source", type=Path, metavar="SRC", help="folder to read")
     convert.add_argument("destination", type=Path, metavar="OUT", help="new folder")
+    convert.add_argument(
+        "--half", action="store_true", help="16-bit floats: half the size"
+    )
     commands.add_parser("metrics", help="list the metrics")
     return parser
 
@@ -73,6 +76,12 @@ def _distance(
     loaded = weights.load(metric, weights_path)
     value = float(loaded(jnp.asarray(image_a[None]), jnp.asarray(image_b[None]))[0])
     console().print(f"{value:.6g}")
+
+
+def _convert(source: Path, destination: Path, half: bool) -> None:
+    params, config = weight_files.read(source)
+    seed = weight_files.initial_seed(source)
+    weight_files.write(destination, params, config, half, seed)
 
 
 def _metrics() -> None:

@@ -16,6 +16,8 @@ from pim_jax import (
     recovery,
     recovery_pictures,
     scoring,
+    shipped,
+    weight_files,
     weights,
 )
 from pim_jax.data import (
@@ -72,7 +74,9 @@ def load_metrics(text: str) -> list[Named]:
     for part in names_in(text, "metric"):
         name, _, path = part.partition("=")
         if name in METRICS:
-            loaded.append(Named(name, weights.load(name, path or None), None))
+            ours = name in shipped.SHIPPED
+            folder = (path or str(shipped.folder_of(name))) if ours else None
+            loaded.append(Named(name, weights.load(name, path or None), folder))
             continue
         metric = weights.load(part)
         taken = metric.name in {named.name for named in loaded}
@@ -197,7 +201,7 @@ def behaviour_table(
         all_metrics[named.name] = named.metric
         if not isinstance(named.metric, PimMetric):
             continue
-        seed = bound.initial_seed(named.folder) if named.folder else 0
+        seed = weight_files.initial_seed(named.folder) if named.folder else 0
         stored = bound.with_joint_encoder(named.folder) if named.folder else None
         if stored:
             bounds[named.name] = bound.bound_of(*stored, config.bound_batch)

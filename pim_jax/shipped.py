@@ -1,7 +1,8 @@
 """PIM metrics whose weights lie inside the package, trained by this project.
 
-`pim_jax/packaged/NAME` holds what `pim-jax convert --half` writes, the SHA-256 of the
-weights as `sha256sum` writes it, and a card: data, command, seed, behaviour.
+`pim_jax/packaged/NAME` holds what `pim-jax convert --half` writes and the SHA-256 of the
+weights as `sha256sum` writes it (`make ship-pim`); NAME.md beside it is a card: data,
+command, seed, behaviour.
 """
 
 import dataclasses

@@ -56,6 +56,11 @@ def read(folder: str | Path) -> tuple[dict[str, Any], ModelConfig]:
     )
 
 
+def initial_seed(folder: str | Path) -> int:
+    """The seed that training started from; 0 where a folder does not say."""
+    return int(convert.read_json(Path(folder) / "config.json").get("seed", 0))
+
+
 def write(
     folder: str | Path,
     params: Mapping[str, Any],

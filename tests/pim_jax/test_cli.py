@@ -111,6 +111,20 @@ def test_convert(capsys, folder, tmp_path):
     assert_one_line_error(result, "nothing does not exist")
 
 
+def test_convert_to_half_the_size(capsys, folder, tmp_path):
+    assert run(capsys, "convert", folder, tmp_path / "out", "--half") == (0, "", "")
+    expected, config = weight_files.read(folder)
+    found, found_config = weight_files.read(tmp_path / "out")
+    assert found_config == config
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-11, atol=1e-7),
+        found,
+        expected,
+    )
+    with np.load(tmp_path / "out" / weight_files.ARRAYS) as arrays:
+        assert {array.dtype for array in arrays.values()} == {np.dtype(np.float16)}
+
+
 @pytest.mark.shared
 def test_convert_published(capsys, shared, tmp_path):
     source = shared / "fixtures" / "pim" / "tiny-1"
