@@ -37,6 +37,16 @@ ABOUT = {
         largest=1.0,
         minimum_size=11,
     ),
+    "nlpd": About(
+        "perceptual_quality.nlpd (Laparra 2017), mean of R, G, B; fewer levels below "
+        "65 px",
+        minimum_size=5,
+    ),
+    "nlpd-fast": About(
+        "perceptual_quality.nlpd_fast, mean of R, G, B; fewer levels below 65 px",
+        minimum_size=5,
+    ),
+    "nlpd-gray": About("pyiqa's NLPD (Laparra 2016), Rec. 601 luma"),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",
         minimum_size=8,
