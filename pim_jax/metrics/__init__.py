@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pim_jax import published
 from pim_jax.metric import Metric
-from pim_jax.metrics import nlpd, pixel, ssim
+from pim_jax.metrics import nlpd, pamse, pixel, ssim, vif
 from pim_jax.metrics.about import ABOUT, About
 
 METRICS: dict[str, Callable[..., Metric]] = {
@@ -22,6 +22,8 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "nlpd": nlpd.load_nlpd,
     "nlpd-fast": nlpd.load_nlpd_fast,
     "nlpd-gray": nlpd.load_nlpd_gray,
+    "vif": vif.load_vif,
+    "pamse": pamse.load_pamse,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,
 }

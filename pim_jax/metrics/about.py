@@ -47,6 +47,18 @@ ABOUT = {
         minimum_size=5,
     ),
     "nlpd-gray": About("pyiqa's NLPD (Laparra 2016), Rec. 601 luma"),
+    "vif": About(
+        "1 - piq.vif_p (Sheikh 2006), luma; the first image is the reference, negative "
+        "where contrast is raised",
+        smallest=-float("inf"),
+        largest=1.0,
+        minimum_size=41,
+    ),
+    "pamse": About(
+        "PAMSE (Xue 2013), luma in [0, 1] after a Gaussian of 0.8 px",
+        largest=1.0,
+        minimum_size=7,
+    ),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",
         minimum_size=8,
