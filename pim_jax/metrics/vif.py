@@ -19,6 +19,7 @@ _WINDOWS = tuple(banded.gaussian(size, size / 5) for size in (17, 9, 5, 3))
 _NOISE_VARIANCE = 2.0
 # Variances below, of luma in 0 to 255, are rounding errors of float32 and count as 0.
 _NO_VARIANCE = 2e-3
+_ROUNDING = 1e-6
 _EPSILON = 1e-8
 
 
@@ -40,7 +41,9 @@ def _information(
     # Distorted = gain * reference + independent noise. A negative gain keeps nothing.
     kept = varies_r & varies_d & (covariance >= 0)
     gain = jnp.where(kept, covariance, 0.0) / jnp.where(varies_r, variance_r, 1.0)
-    noise = jnp.maximum(variance_d - gain * covariance, 0.0)
+    noise = variance_d - gain * covariance
+    # What is left by rounding counts as 0, so that identical images give 1.
+    noise = jnp.where(noise > _ROUNDING * variance_d, noise, 0.0)
     left = jnp.log1p(jnp.square(gain) * variance_r / (noise + _NOISE_VARIANCE))
     there = jnp.log1p(variance_r / _NOISE_VARIANCE)
     return jnp.sum(left, axis=(1, 2, 3)), jnp.sum(there, axis=(1, 2, 3))

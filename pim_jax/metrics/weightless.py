@@ -36,7 +36,6 @@ def loader(name: str, function: OfImages) -> Callable[..., Metric]:
       name: of the metric, with an entry in ABOUT.
       function: images (n, h, w, 3) in [0, 1] to distances (n,), defined in a module.
     """
-
     compiled = _WithoutParams(jax.jit(function))
 
     def load(weights: str | Path | None = None) -> Metric:
