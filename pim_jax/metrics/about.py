@@ -12,6 +12,7 @@ class About(NamedTuple):
       minimum_size: least height and width in pixels.
       version: changes whenever values do, so that tables can be compared.
       differentiable: False where the gradient is zero or undefined almost everywhere.
+      sees_negative: False where an image and its negative are at distance 0.
     """
 
     reference: str
@@ -20,6 +21,7 @@ class About(NamedTuple):
     minimum_size: int = 1
     version: str = "1"
     differentiable: bool = True
+    sees_negative: bool = True
 
 
 ABOUT = {
@@ -36,6 +38,34 @@ ABOUT = {
         "1 - MS-SSIM of Rec. 601 luma; fewer scales below 161 px",
         largest=1.0,
         minimum_size=11,
+    ),
+    "nlpd": About(
+        "perceptual_quality.nlpd (Laparra 2017), mean of R, G, B; fewer levels below "
+        "65 px",
+        minimum_size=5,
+    ),
+    "nlpd-fast": About(
+        "perceptual_quality.nlpd_fast, mean of R, G, B; fewer levels below 65 px",
+        minimum_size=5,
+    ),
+    "nlpd-gray": About("pyiqa's NLPD (Laparra 2016), Rec. 601 luma"),
+    "vif": About(
+        "1 - piq.vif_p (Sheikh 2006), luma; the first image is the reference, negative "
+        "where contrast is raised",
+        smallest=-float("inf"),
+        largest=1.0,
+        minimum_size=41,
+    ),
+    "pamse": About(
+        "PAMSE (Xue 2013), luma in [0, 1] after a Gaussian of 0.8 px",
+        largest=1.0,
+        minimum_size=7,
+    ),
+    "cw-ssim": About(
+        "1 - pyiqa's CW-SSIM (Sampat 2009), luma not rounded",
+        largest=1.0,
+        minimum_size=64,
+        sees_negative=False,
     ),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",

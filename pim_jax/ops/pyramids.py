@@ -73,7 +73,7 @@ def _block_kernel(
     return weights.reshape(3, 3, block**2, outputs**2 * len(kernels))
 
 
-def _correlate(
+def correlate(
     maps: Float[Array, "n h w"],
     kernels: Sequence[np.ndarray],
     stride: int = 1,
@@ -147,12 +147,12 @@ def steerable_pyramid(
         # changes nothing under 'same' and decides the crop under 'valid'.
         bands = np.pad(bands, ((0, 0), (1, 1), (1, 1)))
     lo = _fold_channels(image)
-    (hi,) = _correlate(lo, [filters["hi0"]], padding=padding)
-    (lo,) = _correlate(lo, [filters["lo0"]], padding=padding)
+    (hi,) = correlate(lo, [filters["hi0"]], padding=padding)
+    (lo,) = correlate(lo, [filters["lo0"]], padding=padding)
     levels = [hi]
     for _ in range(num_scales):
-        levels += _correlate(lo, list(bands), padding=padding)
-        (lo,) = _correlate(lo, [filters["lo"]], stride=2, padding=padding)
+        levels += correlate(lo, list(bands), padding=padding)
+        (lo,) = correlate(lo, [filters["lo"]], stride=2, padding=padding)
     levels.append(lo)
     return tuple(_unfold_channels(x, image.shape[-1]) for x in reversed(levels))
 

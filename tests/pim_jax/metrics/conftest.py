@@ -1,6 +1,8 @@
-"""The analytic test images that the tables of reference values belong to."""
+"""The test images that the tables of reference values belong to."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -27,3 +29,27 @@ def wave_pair() -> Callable[[int, int], tuple[np.ndarray, np.ndarray]]:
         wave_image(height, width, 0, 0)[None],
         wave_image(height, width, 0.05, 12)[None],
     )
+
+
+class GoldenPair(NamedTuple):
+    """A reference, a distorted image, and what published code says of them."""
+
+    reference: np.ndarray  # (1, h, w, 3) float32 in [0, 1]
+    distorted: np.ndarray
+    values: dict[str, float]
+
+
+@pytest.fixture(scope="session")
+def golden_pairs() -> dict[str, GoldenPair]:
+    """Pairs of photographs, see `tests/golden/pyramid_metrics.py`."""
+    golden = Path(__file__).resolve().parents[2] / "golden"
+    with np.load(golden / "pyramid_metrics.npz") as file:
+        arrays = dict(file)
+
+    def pair(name: str) -> GoldenPair:
+        a, b = (np.float32(arrays.pop(f"{name}/{k}")[None] / 255) for k in "ab")
+        prefix = f"{name}/"
+        found = {k: float(v) for k, v in arrays.items() if k.startswith(prefix)}
+        return GoldenPair(a, b, {k.removeprefix(prefix): v for k, v in found.items()})
+
+    return {name: pair(name) for name in ("jpeg", "noise", "contrast")}
