@@ -67,6 +67,14 @@ ABOUT = {
         minimum_size=64,
         sees_negative=False,
     ),
+    "gmsd": About(
+        "GMSD (Xue 2014) of Rec. 601 luma, piq.gmsd", largest=0.5, minimum_size=3
+    ),
+    "ms-gmsd": About(
+        "MS-GMSD (Zhang 2017) of Rec. 601 luma, piq.multi_scale_gmsd",
+        largest=0.5,
+        minimum_size=17,
+    ),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",
         minimum_size=8,

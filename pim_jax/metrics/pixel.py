@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
+from pim_jax.metrics.checks import check_pair
 
 
 def mean_squared_error(
@@ -23,11 +24,7 @@ def mean_squared_error(
     Raises:
       ValueError: the shapes differ.
     """
-    if image_a.shape != image_b.shape:
-        raise ValueError(
-            f"image_a and image_b must have one shape, found {image_a.shape} and "
-            f"{image_b.shape}"
-        )
+    check_pair(image_a, image_b, "mse")
     difference = image_a.astype(jnp.float32) - image_b.astype(jnp.float32)
     return jnp.mean(jnp.square(difference), axis=(1, 2, 3))
 

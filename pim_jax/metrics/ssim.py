@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
-from pim_jax.ops import banded, colour
+from pim_jax.metrics.checks import check_pair
+from pim_jax.ops import averaging, banded, colour
 
 WINDOW = 11
 _WEIGHTS = banded.gaussian(WINDOW, sigma=1.5)
@@ -47,22 +48,6 @@ def _ssim_per_channel(
     )
 
 
-def _check(
-    image_a: Float[Array, "n h w c"], image_b: Float[Array, "n h w c"], name: str
-) -> None:
-    """Raises ValueError unless both have one shape that holds a window."""
-    if image_a.shape != image_b.shape:
-        raise ValueError(
-            f"image_a and image_b must have one shape, found {image_a.shape} and "
-            f"{image_b.shape}"
-        )
-    if min(image_a.shape[1:3]) < WINDOW:
-        raise ValueError(
-            f"{name} needs images of at least {WINDOW}x{WINDOW} pixels, found "
-            f"{image_a.shape[1]}x{image_a.shape[2]}"
-        )
-
-
 def ssim(
     image_a: Float[Array, "n h w c"], image_b: Float[Array, "n h w c"]
 ) -> Float[Array, " n"]:
@@ -80,7 +65,7 @@ def ssim(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
-    _check(image_a, image_b, "ssim")
+    check_pair(image_a, image_b, "ssim", WINDOW)
     similarity, _ = _ssim_per_channel(
         image_a.astype(jnp.float32), image_b.astype(jnp.float32)
     )
@@ -107,15 +92,6 @@ def scales_for(height: int, width: int) -> int:
     return max(
         s for s in range(1, len(_SCALE_WEIGHTS) + 1) if shorter >= smallest_size(s)
     )
-
-
-def _halve(image: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    """Means of 2x2 pixels; an odd last row or column is repeated first."""
-    n, height, width, channels = image.shape
-    padding = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
-    padded = jnp.pad(image, padding, mode="symmetric")
-    blocks = padded.reshape(n, (height + 1) // 2, 2, (width + 1) // 2, 2, channels)
-    return jnp.mean(blocks, axis=(2, 4))
 
 
 def _power(base: Float[Array, "n c"], exponent: float) -> Float[Array, "n c"]:
@@ -150,7 +126,7 @@ def ms_ssim(
     Raises:
       ValueError: the shapes differ, or the images are too small for `scales`.
     """
-    _check(image_a, image_b, "ms-ssim")
+    check_pair(image_a, image_b, "ms-ssim", WINDOW)
     height, width = image_a.shape[1:3]
     if scales is None:
         scales = scales_for(height, width)
@@ -168,7 +144,7 @@ def ms_ssim(
     product = jnp.ones((a.shape[0], a.shape[-1]), jnp.float32)
     for k in range(scales):
         if k > 0:
-            a, b = _halve(a), _halve(b)
+            a, b = averaging.halve(a, "edge"), averaging.halve(b, "edge")
         similarity, contrast_structure = _ssim_per_channel(a, b)
         factor = similarity if k == scales - 1 else contrast_structure
         product = product * _power(factor, _SCALE_WEIGHTS[k] / total)
