@@ -7,7 +7,16 @@ from typing import NamedTuple
 import ml_collections
 import numpy as np
 
-from pim_jax import behaviour, bound, recovery, recovery_pictures, scoring, weights
+from pim_jax import (
+    behaviour,
+    bound,
+    colour_discrimination,
+    colour_pictures,
+    recovery,
+    recovery_pictures,
+    scoring,
+    weights,
+)
 from pim_jax.data import frame_pairs, frame_runs, judgements, photographs, video
 from pim_jax.metric import Metric, PimMetric, untrained
 from pim_jax.metrics import METRICS
@@ -194,6 +203,20 @@ def recover(config: ml_collections.ConfigDict, progress: Progress) -> list[Table
     return [recovery.table(begin, of, reference) for begin, of in results.items()]
 
 
+def colour(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+    """Colour discrimination beside MacAdam's; writes a picture to `config.out`."""
+    metrics = {named.name: named.metric for named in load_metrics(config.metric)}
+    found = colour_discrimination.run(metrics, config.luminance, config.side, progress)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    picture = colour_pictures.chromaticity_panels(found, config.luminance)
+    picture.savefig(out / "ellipses.png", dpi=120)
+    return [
+        colour_discrimination.metric_table(found, config.luminance),
+        colour_discrimination.space_table(config.luminance),
+    ]
+
+
 Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
 EVALUATIONS: dict[str, Evaluation] = {
@@ -201,4 +224,5 @@ EVALUATIONS: dict[str, Evaluation] = {
     "clic2021": clic2021,
     "behaviour": behaviour_table,
     "recovery": recover,
+    "colour": colour,
 }
