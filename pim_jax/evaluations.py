@@ -11,6 +11,8 @@ import PIL.Image
 from pim_jax import (
     behaviour,
     bound,
+    colour_discrimination,
+    colour_pictures,
     ranking,
     ranking_pictures,
     recovery,
@@ -290,6 +292,20 @@ def rank(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     return [ranking.table(found, versions, name)]
 
 
+def colour(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+    """Colour discrimination beside MacAdam's; writes a picture to `config.out`."""
+    metrics = {named.name: named.metric for named in load_metrics(config.metric)}
+    found = colour_discrimination.run(metrics, config.luminance, config.side, progress)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    picture = colour_pictures.chromaticity_panels(found, config.luminance)
+    picture.savefig(out / "ellipses.png", dpi=120)
+    return [
+        colour_discrimination.metric_table(found, config.luminance),
+        colour_discrimination.space_table(config.luminance),
+    ]
+
+
 Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
 EVALUATIONS: dict[str, Evaluation] = {
@@ -299,4 +315,5 @@ EVALUATIONS: dict[str, Evaluation] = {
     "behaviour": behaviour_table,
     "recovery": recover,
     "ranking": rank,
+    "colour": colour,
 }

@@ -27,6 +27,7 @@ def module(name):
 VARIANTS = {
     "pim": ["", *module("pim").VARIANTS, "demo,pim-1", "small,paper"],
     "codec": ["", *(f"{m},narrow" for m in MODELS)],
+    "colour": [""],
     "eval_bapps": [""],
     "eval_behaviour": ["", "demo"],
     "eval_clic2021": [""],

@@ -133,6 +133,22 @@ def test_codecs_from_the_command_line(tmp_path):
     assert not (tmp_path / "out" / "kodak.png").exists()
 
 
+def test_colour_from_the_command_line(tmp_path, checkpoint):
+    done = run(
+        "--config=configs/colour.py",
+        f"--config.metric=psnr,{checkpoint}",
+        "--config.side=16",
+        f"--config.out={tmp_path}",
+    )
+    assert done.returncode == 0, done.stderr
+    for text in ("14 of MacAdam's 25", "psnr", "tiny", "Oklab", "all 25"):
+        assert text in done.stdout
+    content = json.loads((tmp_path / "colour.json").read_text())
+    of_psnr = content["tables"][0]["results"]["psnr"]
+    assert of_psnr["axis ratio"]["value"] == pytest.approx(2.484, abs=0.002)
+    assert (tmp_path / "ellipses.png").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

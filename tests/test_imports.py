@@ -24,8 +24,8 @@ metric convert pictures
 published distances weight_files
 shipped
 metrics behaviour scoring
-weights bound recovery ranking
-recovery_pictures ranking_pictures
+weights bound recovery ranking colour_discrimination
+recovery_pictures ranking_pictures colour_pictures
 task evaluations cli
 pim_jax
 codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tiling
