@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pim_jax import published
 from pim_jax.metric import Metric
-from pim_jax.metrics import cw_ssim, nlpd, pamse, pixel, ssim, vif
+from pim_jax.metrics import cw_ssim, mad, nlpd, pamse, pixel, ssim, vif
 from pim_jax.metrics.about import ABOUT, About
 
 METRICS: dict[str, Callable[..., Metric]] = {
@@ -25,6 +25,7 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "vif": vif.load_vif,
     "pamse": pamse.load_pamse,
     "cw-ssim": cw_ssim.load_cw_ssim,
+    "mad": mad.load_mad,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,
 }

@@ -21,6 +21,8 @@ def metric(request):
 def pair_of(wave_pair, metric, extra=5):
     side = max(24, metric.minimum_size)
     a, b = wave_pair(side, side + extra)
+    if ABOUT[metric.name].thresholded:
+        b = b[:, ::-1]  # what differs less may be at distance 0
     return jnp.asarray(a / 255, jnp.float32), jnp.asarray(b / 255, jnp.float32)
 
 
