@@ -3,13 +3,16 @@
 Every metric takes two batches of images (n, h, w, 3) in [0, 1] and returns (n,) float32,
 smaller is closer. `ABOUT[name]` says what is known of
 it without loading it. Both tables are written by hand.
+
+The sparse feature fidelity (SFF, Chang 2013) is not among them: it needs a matrix of
+filters learned by independent component analysis, which is not to be had.
 """
 
 from collections.abc import Callable
 
 from pim_jax import published
 from pim_jax.metric import Metric
-from pim_jax.metrics import cw_ssim, mad, nlpd, pamse, pixel, ssim, vif
+from pim_jax.metrics import cw_ssim, ifc, mad, nlpd, pamse, pixel, ssim, vif
 from pim_jax.metrics.about import ABOUT, About
 
 METRICS: dict[str, Callable[..., Metric]] = {
@@ -26,6 +29,7 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "pamse": pamse.load_pamse,
     "cw-ssim": cw_ssim.load_cw_ssim,
     "mad": mad.load_mad,
+    "ifc": ifc.load_ifc,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,
 }

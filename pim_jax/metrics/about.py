@@ -75,6 +75,11 @@ ABOUT = {
         minimum_size=16,
         thresholded=True,
     ),
+    "ifc": About(
+        "share of IFC (Sheikh 2005) that is lost, luma; the first image is the reference",
+        largest=1.0,
+        minimum_size=65,
+    ),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",
         minimum_size=8,

@@ -72,11 +72,14 @@ def test_the_gradient_is_the_slope(wave_pair, metric):
     gradient = jax.grad(function)(b)
     # Along the gradient itself, where rounding matters least.
     direction = gradient / jnp.abs(gradient).max()
-    step = 2e-3
-    slope = (function(b + step * direction) - function(b - step * direction)) / (
-        2 * step
-    )
-    np.testing.assert_allclose(slope, jnp.sum(gradient * direction), rtol=0.05)
+
+    def slope(step):
+        ahead, behind = (function(b + s * direction) for s in (step, -step))
+        return (ahead - behind) / (2 * step)
+
+    # Extrapolated to a step of 0, since the curvature of some is high.
+    expected = (4 * slope(1e-3) - slope(2e-3)) / 3
+    np.testing.assert_allclose(expected, jnp.sum(gradient * direction), rtol=0.05)
 
 
 def test_jit_and_vmap_equal_the_plain_call(wave_pair, metric):
