@@ -3,13 +3,26 @@
 Every metric takes two batches of images (n, h, w, 3) in [0, 1] and returns (n,) float32,
 smaller is closer. `ABOUT[name]` says what is known of
 it without loading it. Both tables are written by hand.
+
+The sparse feature fidelity (SFF, Chang 2013) is not among them: it needs a matrix of
+filters learned by independent component analysis, which is not to be had.
 """
 
 from collections.abc import Callable
 
 from pim_jax import published
 from pim_jax.metric import Metric
-from pim_jax.metrics import cw_ssim, gmsd, nlpd, pamse, pixel, ssim, vif
+from pim_jax.metrics import (
+    cw_ssim,
+    gmsd,
+    ifc,
+    mad,
+    nlpd,
+    pamse,
+    pixel,
+    ssim,
+    vif,
+)
 from pim_jax.metrics.about import ABOUT, About
 
 METRICS: dict[str, Callable[..., Metric]] = {
@@ -27,6 +40,8 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "cw-ssim": cw_ssim.load_cw_ssim,
     "gmsd": gmsd.load_gmsd,
     "ms-gmsd": gmsd.load_ms_gmsd,
+    "mad": mad.load_mad,
+    "ifc": ifc.load_ifc,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,
 }

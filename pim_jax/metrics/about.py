@@ -12,6 +12,7 @@ class About(NamedTuple):
       minimum_size: least height and width in pixels.
       version: changes whenever values do, so that tables can be compared.
       differentiable: False where the gradient is zero or undefined almost everywhere.
+      thresholded: differences below a threshold have distance and gradient 0.
       sees_negative: False where an image and its negative are at distance 0.
     """
 
@@ -21,6 +22,7 @@ class About(NamedTuple):
     minimum_size: int = 1
     version: str = "1"
     differentiable: bool = True
+    thresholded: bool = False
     sees_negative: bool = True
 
 
@@ -74,6 +76,17 @@ ABOUT = {
         "MS-GMSD (Zhang 2017) of Rec. 601 luma, piq.multi_scale_gmsd",
         largest=0.5,
         minimum_size=17,
+    ),
+    "mad": About(
+        "pyiqa's MAD (Larson 2010), luma not rounded; the first image is the reference; "
+        "no official code",
+        minimum_size=16,
+        thresholded=True,
+    ),
+    "ifc": About(
+        "share of IFC (Sheikh 2005) that is lost, luma; the first image is the reference",
+        largest=1.0,
+        minimum_size=65,
     ),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",

@@ -126,8 +126,8 @@ def cw_ssim(
     means = banded.valid(maps, (1 / _WINDOW,) * _WINDOW)
     real, imaginary, energy = jnp.split(means, 3, axis=-1)
     similarity = (2 * _absolute(real, imaginary) + _NO_ENERGY) / (energy + _NO_ENERGY)
-    height, width = similarity.shape[1:3]
-    weights = _weights(height, width, sigma=a.shape[1] / 4)
+    rows, columns = similarity.shape[1:3]
+    weights = _weights(rows, columns, sigma=a.shape[1] / 4)
     per_band = jnp.sum(similarity * weights[None, ..., None], axis=(1, 2))
     return jnp.mean(per_band, axis=-1)
 

@@ -12,7 +12,10 @@ number each:
 - vif: piq.vif_p on luma in double precision.
 - cw-ssim, mad: CW_SSIM and MAD of pyiqa on luma as they are; `-rounded`: on luma rounded
   to integers, as pyiqa does by itself when it is given RGB and asked for luma.
-- mad-colour: MAD of pyiqa on RGB, its default, the mean of three channels.
+
+MAD of pyiqa scrambles one of its filters where height and width differ, so all values of
+it belong to the largest square part at the upper left. Given RGB and not asked for luma,
+which is its default, it also mixes up the blocks of the three channels.
 """
 
 import io
@@ -73,6 +76,12 @@ def luma(image: torch.Tensor) -> torch.Tensor:
     return 255 * torch.einsum("nchw,c->nhw", image, weights)[:, None]
 
 
+def square(image: torch.Tensor) -> torch.Tensor:
+    """The part at the upper left with as many rows as columns, in single precision."""
+    side = min(image.shape[2:])
+    return image[:, :, :side, :side].float()
+
+
 def values(a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
     """What every metric says of a reference and a distorted image."""
     grey_a, grey_b = luma(a), luma(b)
@@ -81,9 +90,8 @@ def values(a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
         "vif": piq.vif_p(grey_b, grey_a, data_range=255.0),
         "cw-ssim": CW_SSIM()(grey_b, grey_a),
         "cw-ssim-rounded": CW_SSIM()(b, a),
-        "mad": MAD()(grey_b.float() / 255, grey_a.float() / 255),
-        "mad-rounded": MAD(test_y_channel=True)(b.float(), a.float()),
-        "mad-colour": MAD()(b.float(), a.float()),
+        "mad": MAD()(square(grey_b) / 255, square(grey_a) / 255),
+        "mad-rounded": MAD(test_y_channel=True)(square(b), square(a)),
     }
 
 

@@ -21,6 +21,8 @@ def metric(request):
 def pair_of(wave_pair, metric, extra=5):
     side = max(24, metric.minimum_size)
     a, b = wave_pair(side, side + extra)
+    if ABOUT[metric.name].thresholded:
+        b = b[:, ::-1]  # what differs less may be at distance 0
     return jnp.asarray(a / 255, jnp.float32), jnp.asarray(b / 255, jnp.float32)
 
 
@@ -70,11 +72,14 @@ def test_the_gradient_is_the_slope(wave_pair, metric):
     gradient = jax.grad(function)(b)
     # Along the gradient itself, where rounding matters least.
     direction = gradient / jnp.abs(gradient).max()
-    step = 2e-3
-    slope = (function(b + step * direction) - function(b - step * direction)) / (
-        2 * step
-    )
-    np.testing.assert_allclose(slope, jnp.sum(gradient * direction), rtol=0.05)
+
+    def slope(step):
+        ahead, behind = (function(b + s * direction) for s in (step, -step))
+        return (ahead - behind) / (2 * step)
+
+    # Extrapolated to a step of 0, since the curvature of some is high.
+    expected = (4 * slope(1e-3) - slope(2e-3)) / 3
+    np.testing.assert_allclose(expected, jnp.sum(gradient * direction), rtol=0.05)
 
 
 def test_jit_and_vmap_equal_the_plain_call(wave_pair, metric):
