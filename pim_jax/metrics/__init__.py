@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pim_jax import published
 from pim_jax.metric import Metric
-from pim_jax.metrics import gmsd, pixel, ssim
+from pim_jax.metrics import fsim, gmsd, pixel, ssim, vsi
 from pim_jax.metrics.about import ABOUT, About
 
 METRICS: dict[str, Callable[..., Metric]] = {
@@ -21,6 +21,9 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "ms-ssim-luma": ssim.load_ms_ssim_luma,
     "gmsd": gmsd.load_gmsd,
     "ms-gmsd": gmsd.load_ms_gmsd,
+    "fsim": fsim.load_fsim,
+    "fsimc": fsim.load_fsimc,
+    "vsi": vsi.load_vsi,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,
 }
