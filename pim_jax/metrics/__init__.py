@@ -14,6 +14,7 @@ from pim_jax import published
 from pim_jax.metric import Metric
 from pim_jax.metrics import (
     cw_ssim,
+    fsim,
     gmsd,
     ifc,
     mad,
@@ -22,6 +23,7 @@ from pim_jax.metrics import (
     pixel,
     ssim,
     vif,
+    vsi,
 )
 from pim_jax.metrics.about import ABOUT, About
 
@@ -42,6 +44,9 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "ms-gmsd": gmsd.load_ms_gmsd,
     "mad": mad.load_mad,
     "ifc": ifc.load_ifc,
+    "fsim": fsim.load_fsim,
+    "fsimc": fsim.load_fsimc,
+    "vsi": vsi.load_vsi,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,
 }

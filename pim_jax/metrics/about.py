@@ -88,6 +88,13 @@ ABOUT = {
         largest=1.0,
         minimum_size=65,
     ),
+    "fsim": About(
+        "1 - FSIM (Zhang 2011) of Rec. 601 luma, piq.fsim(chromatic=False)",
+        largest=1.0,
+        minimum_size=2,
+    ),
+    "fsimc": About("1 - FSIMc (Zhang 2011), piq.fsim", largest=1.0, minimum_size=2),
+    "vsi": About("1 - VSI (Zhang 2014), piq.vsi", largest=2.0, minimum_size=2),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",
         minimum_size=8,
