@@ -12,6 +12,8 @@ class About(NamedTuple):
       minimum_size: least height and width in pixels.
       version: changes whenever values do, so that tables can be compared.
       differentiable: False where the gradient is zero or undefined almost everywhere.
+      backbone: the classifier whose weights it needs, a key of `pretrained.FILES`; None
+        where it needs none.
     """
 
     reference: str
@@ -20,6 +22,7 @@ class About(NamedTuple):
     minimum_size: int = 1
     version: str = "1"
     differentiable: bool = True
+    backbone: str | None = None
 
 
 ABOUT = {
@@ -36,6 +39,29 @@ ABOUT = {
         "1 - MS-SSIM of Rec. 601 luma; fewer scales below 161 px",
         largest=1.0,
         minimum_size=11,
+    ),
+    **{
+        f"lpips-{network}{suffix}": About(
+            f"LPIPS (Zhang 2018), {backbone}, {weights}",
+            minimum_size=smallest,
+            version=version,
+            backbone=backbone,
+        )
+        for suffix, version, weights in (
+            ("", "0.1", "weights 0.1, the package's default"),
+            ("-v0.0", "0.0", "weights 0.0, images not normalised"),
+            ("-baseline", "baseline", "all weights 1, without judgements"),
+        )
+        for network, backbone, smallest in (
+            ("alex", "alexnet", 31),
+            ("vgg", "vgg16", 16),
+            ("squeeze", "squeezenet", 17),
+        )
+    },
+    "dists": About(
+        "DISTS (Ding 2020) of images as they are, not resized",
+        largest=1.0,
+        backbone="vgg16",
     ),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",

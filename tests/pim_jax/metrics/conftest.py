@@ -1,6 +1,7 @@
 """The analytic test images that the tables of reference values belong to."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,3 +28,9 @@ def wave_pair() -> Callable[[int, int], tuple[np.ndarray, np.ndarray]]:
         wave_image(height, width, 0, 0)[None],
         wave_image(height, width, 0.05, 12)[None],
     )
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    """Where the stored reference values lie."""
+    return Path(__file__).resolve().parents[2] / "golden"
