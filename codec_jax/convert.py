@@ -10,7 +10,6 @@ are not bounded from below here, there by 1e-9, so bits of outliers may differ.
 """
 
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from codec_jax.coding.tables import LARGEST_PRECISION, Tables
 from codec_jax.entropy import factorized, scales
 from codec_jax.models.codec import parameter_shapes
 from codec_jax.models.config import CodecConfig
+from pim_jax import pretrained, torch_files
 
 # Where training scripts put the weights, beside the optimiser's state.
 _WRAPPERS = ("state_dict", "network", "model_state_dict")
@@ -82,42 +82,19 @@ def read_compressai(path: str | Path, lmbda: float = 0.0130) -> Converted:
     """A codec from a file that CompressAI wrote, or from its arrays in an .npz.
 
     Args:
-      path: .npz, or what `torch.save` writes (.pth, .pth.tar), which needs PyTorch.
+      path: .npz, or what `torch.save` writes (.pth, .pth.tar), read without PyTorch.
       lmbda: the Lagrangian weight it was trained for, which the file does not say; used
         only where training goes on.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a damaged file, PyTorch is not installed, or as `from_compressai`.
+      ValueError: a damaged file, one that holds more than plain data, or as
+        `from_compressai`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    stored = _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
+    read = pretrained.read_npz if path.suffix == ".npz" else torch_files.read
+    stored = read(path)
     return from_compressai(stored, str(path), lmbda)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise ValueError(
-            f"{path}: reading a file of PyTorch needs PyTorch; `pip install torch`, or "
-            "save its arrays with numpy.savez and give the .npz"
-        ) from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    # It raises whatever its unpickler meets in a damaged file.
-    except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint of PyTorch: {error}") from error
 
 
 def from_compressai(

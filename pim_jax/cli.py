@@ -7,7 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 from rich.table import Table
 
-from pim_jax import published, weight_files, weights
+from pim_jax import pretrained, published, weight_files, weights
 from pim_jax.data.images import read_image
 from pim_jax.metrics import ABOUT, METRICS
 from pim_jax.terminal import console, run
@@ -105,6 +105,11 @@ def _metrics() -> None:
 
 
 def _weights_needed(name: str) -> str:
-    if name not in published.ARCHIVES:
+    backbone = ABOUT[name].backbone
+    if backbone is not None:
+        is_there, what = pretrained.is_cached(backbone), f"{backbone} "
+    elif name in published.ARCHIVES:
+        is_there, what = published.is_cached(name), ""
+    else:
         return "none needed"
-    return "in the cache" if published.is_cached(name) else "downloaded on first use"
+    return what + ("in the cache" if is_there else "downloaded on first use")

@@ -1,28 +1,22 @@
 """The released PIM models: download once, verify, keep in the user's cache.
 
-The cache is `~/.cache/pim_jax`, or the folder in the environment variable
-`PIM_JAX_CACHE`. Weights and their terms: https://github.com/google-research/perceptual-quality
-(Apache 2.0).
+The cache is the one of `downloads`. Weights and their terms (Apache 2.0):
+https://github.com/google-research/perceptual-quality.
 """
 
-import hashlib
-import http.client
-import os
 import re
 import shutil
 import tempfile
-import urllib.request
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import logging
-
+from pim_jax import downloads
 from pim_jax.convert import CHECKPOINT, read_published
+from pim_jax.downloads import Checksum, cache_folder
 from pim_jax.metric import PimMetric, pim_metric
 
 URL = "https://storage.googleapis.com/tensorflow_compression/pim"
-_TIMEOUT_SECONDS = 30
 _LARGEST_FILE = 256 * 2**20  # bytes; the archives have some 10 MB
 _MEMBERS = re.compile(r"config\.json|checkpoint|weights\.(index|data-\d{5}-of-\d{5})")
 
@@ -46,10 +40,6 @@ ARCHIVES = {
         "8e5f4a8d6f0ba9a37d4407aef9973c04ee1dd88f1563643f0bc600a1a456aab3",
     ),
 }
-
-
-class NotDownloadedError(FileNotFoundError):
-    """Weights are neither in the cache nor can they be fetched."""
 
 
 def load_pim_1(weights: str | Path | None = None) -> PimMetric:
@@ -81,11 +71,6 @@ def _load(name: str, weights: str | Path | None) -> PimMetric:
     return pim_metric(params, config, name).replace(version="published")  # type: ignore[attr-defined,no-any-return]
 
 
-def cache_folder() -> Path:
-    """Where downloaded weights lie."""
-    return Path(os.environ.get("PIM_JAX_CACHE") or Path.home() / ".cache" / "pim_jax")
-
-
 def is_cached(name: str) -> bool:
     """Whether `name` can be loaded without a network."""
     stem = cache_folder() / ARCHIVES[name].stem
@@ -107,11 +92,11 @@ def fetch(name: str) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Complete or absent: everything is made in a temporary folder, then renamed.
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        path = folder.parent / f"{archive.stem}.zip"
-        source = str(path)
+        cached = folder.parent / f"{archive.stem}.zip"
+        path, source = cached, str(cached)
         if not path.is_file():
             path, source = Path(temporary, path.name), _url(name)
-            _download(name, path)
+            downloads.download(name, source, path, cached, _LARGEST_FILE)
         unpacked = Path(temporary, "unpacked")
         unpacked.mkdir()
         _unpack(path, archive, unpacked, source)
@@ -127,33 +112,10 @@ def _url(name: str) -> str:
     return f"{URL}/{ARCHIVES[name].stem}.zip"
 
 
-def _download(name: str, path: Path) -> None:
-    stem, url = ARCHIVES[name].stem, _url(name)
-    logging.info("downloading %s", url)
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
-            path.open("wb") as file,
-        ):
-            # What is cut off here fails the checksum.
-            while file.tell() <= _LARGEST_FILE and (block := response.read(2**20)):
-                file.write(block)
-    except (OSError, http.client.HTTPException) as error:
-        raise NotDownloadedError(
-            f"{name}: cannot download {url} ({error}); put that file at "
-            f"{cache_folder() / stem}.zip, or pass weights=PATH of a copy"
-        ) from error
-
-
 def _unpack(path: Path, archive: Archive, folder: Path, source: str) -> None:
     """Verifies the zip and writes its files; errors say that it is from `source`."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha512").hexdigest()
-    if found != archive.sha512:
-        raise ValueError(
-            f"{source} is not the published {archive.stem}.zip: its SHA-512 is {found}, "
-            f"expected {archive.sha512}"
-        )
+    checksum = Checksum("sha512", archive.sha512)
+    downloads.verify(path, f"{archive.stem}.zip", checksum, source)
     try:
         with zipfile.ZipFile(path) as opened:
             _extract(opened, archive.stem, folder)

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Codecs come below, so `pim_jax` imports none of them.
 PICTURE = """
 version ops evaluate tables tensor_bundle terminal data training
-distributions
+downloads torch_files heads
+distributions backbones
+pretrained
 objective model
 initialization
 metric convert pictures
@@ -53,7 +55,6 @@ OPTIONAL = TENSORFLOW | {
     "pim_jax.data.video",
     "imagecodecs",
     "pillow_heif",
-    "torch",
 }
 
 
@@ -159,6 +160,8 @@ def test_no_cycle():
         ("pim_jax.distributions", set()),
         ("pim_jax.objective", {"pim_jax.distributions"}),
         ("pim_jax.ops.pyramids", set()),
+        ("pim_jax.backbones", {"pim_jax.ops.convolution"}),
+        ("pim_jax.heads", set()),
         ("codec_jax.evaluate", set()),
         ("codec_jax.classical", set()),
     ],

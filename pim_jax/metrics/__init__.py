@@ -1,11 +1,14 @@
 """Metrics by name: `METRICS[name](weights=None)` gives a `Metric`.
 
 Every metric takes two batches of images (n, h, w, 3) in [0, 1] and returns (n,) float32,
-smaller is closer. `ABOUT[name]` says what is known of
-it without loading it. Both tables are written by hand.
+smaller is closer. `ABOUT[name]` says what is known of it without loading it. Both tables
+are written by hand.
 
-The sparse feature fidelity (SFF, Chang 2013) is not among them: it needs a matrix of
-filters learned by independent component analysis, which is not to be had.
+Not here, though compared with these elsewhere: sparse feature fidelity (SFF, Chang 2013),
+which needs a matrix of filters learned by independent component analysis that is not to
+be had; MCSD, whose constants its paper alone states; PieAPP, DeepIQA and the GTI-CNN, each
+of which needs trained weights of its own, and a check against its published code that has
+not been made.
 """
 
 from collections.abc import Callable
@@ -14,9 +17,11 @@ from pim_jax import published
 from pim_jax.metric import Metric
 from pim_jax.metrics import (
     cw_ssim,
+    dists,
     fsim,
     gmsd,
     ifc,
+    lpips,
     mad,
     nlpd,
     pamse,
@@ -47,6 +52,16 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "fsim": fsim.load_fsim,
     "fsimc": fsim.load_fsimc,
     "vsi": vsi.load_vsi,
+    "lpips-alex": lpips.load_alex,
+    "lpips-vgg": lpips.load_vgg,
+    "lpips-squeeze": lpips.load_squeeze,
+    "lpips-alex-v0.0": lpips.load_alex_v00,
+    "lpips-vgg-v0.0": lpips.load_vgg_v00,
+    "lpips-squeeze-v0.0": lpips.load_squeeze_v00,
+    "lpips-alex-baseline": lpips.load_alex_baseline,
+    "lpips-vgg-baseline": lpips.load_vgg_baseline,
+    "lpips-squeeze-baseline": lpips.load_squeeze_baseline,
+    "dists": dists.load_dists,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,
 }

@@ -14,6 +14,8 @@ class About(NamedTuple):
       differentiable: False where the gradient is zero or undefined almost everywhere.
       thresholded: differences below a threshold have distance and gradient 0.
       sees_negative: False where an image and its negative are at distance 0.
+      backbone: the classifier whose weights it needs, a key of `pretrained.FILES`; None
+        where it needs none.
     """
 
     reference: str
@@ -24,6 +26,7 @@ class About(NamedTuple):
     differentiable: bool = True
     thresholded: bool = False
     sees_negative: bool = True
+    backbone: str | None = None
 
 
 ABOUT = {
@@ -95,6 +98,29 @@ ABOUT = {
     ),
     "fsimc": About("1 - FSIMc (Zhang 2011), piq.fsim", largest=1.0, minimum_size=2),
     "vsi": About("1 - VSI (Zhang 2014), piq.vsi", largest=2.0, minimum_size=2),
+    **{
+        f"lpips-{network}{suffix}": About(
+            f"LPIPS (Zhang 2018), {backbone}, {weights}",
+            minimum_size=smallest,
+            version=version,
+            backbone=backbone,
+        )
+        for suffix, version, weights in (
+            ("", "0.1", "weights 0.1, the package's default"),
+            ("-v0.0", "0.0", "weights 0.0, images not normalised"),
+            ("-baseline", "baseline", "all weights 1, without judgements"),
+        )
+        for network, backbone, smallest in (
+            ("alex", "alexnet", 31),
+            ("vgg", "vgg16", 16),
+            ("squeeze", "squeezenet", 17),
+        )
+    },
+    "dists": About(
+        "DISTS (Ding 2020) of images as they are, not resized",
+        largest=1.0,
+        backbone="vgg16",
+    ),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",
         minimum_size=8,

@@ -1,9 +1,9 @@
 """Convolutions between many channels, with fewer products where that is faster.
 
 XLA's own everywhere but on CPUs. There `toom_cook` takes 8 products in place of 20 for
-four rows of outputs of a 5x5 kernel, and `by_columns` makes fuller matrix products for
-few outputs. `python -m tests.benchmarks.variants` compares them, docs/results.md has the
-times.
+four rows of outputs of a 5x5 kernel, `by_columns` makes fuller matrix products for few
+outputs, and `by_blocks` for few inputs and long strides.
+`python -m tests.benchmarks.variants` compares them, docs/results.md has the times.
 """
 
 import functools
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 _LAYOUT: Any = ("NHWC", "HWIO", "NHWC")
 # With fewer channels sums take the time that products save.
 _MANY = 16
+_LONG = 4  # strides from here on leave few outputs for each pass over the inputs
 _PRECISE = ("float32", "highest")
 _TILE = 4  # rows of outputs that share their products
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)  # and infinity
@@ -29,6 +30,7 @@ def convolve(
     kernel: Float[Array, "k l i o"],
     padding: Any,
     stride: int = 1,
+    precision: lax.Precision | None = None,
 ) -> Float[Array, "n _h _w o"]:
     """Cross-correlation.
 
@@ -40,16 +42,19 @@ def convolve(
       kernel: of any size.
       padding: 'SAME', 'VALID', or for each axis the zeros before and after.
       stride: of both axes.
+      precision: of products on accelerators, which by default take fewer bits.
     """
     method = _on_cpus(kernel.shape, stride)
     precise = jax.config.jax_default_matmul_precision in _PRECISE  # type: ignore[attr-defined]
     if method is direct or precise or image.dtype != jnp.float32:
-        return direct(image, kernel, padding, stride)
+        return direct(image, kernel, padding, stride, precision)
     return lax.platform_dependent(
         image,
         kernel,
         cpu=functools.partial(method, padding=padding, stride=stride),
-        default=functools.partial(direct, padding=padding, stride=stride),
+        default=functools.partial(
+            direct, padding=padding, stride=stride, precision=precision
+        ),
     )
 
 
@@ -58,15 +63,50 @@ def _on_cpus(shape: Sequence[int], stride: int) -> Callable[..., Array]:
     saving = stride < height <= stride * (len(_POINTS) + 2 - _TILE)
     if saving and min(inputs, outputs) >= _MANY:
         return toom_cook
+    if stride >= _LONG and inputs < _MANY and height > stride:
+        return by_blocks
     few = stride == 1 and inputs >= _MANY and width * outputs < inputs
     return by_columns if few else direct
 
 
-def direct(image: Array, kernel: Array, padding: Any, stride: int = 1) -> Array:
+def direct(
+    image: Array,
+    kernel: Array,
+    padding: Any,
+    stride: int = 1,
+    precision: lax.Precision | None = None,
+) -> Array:
     """XLA's own convolution."""
     return lax.conv_general_dilated(
-        image, kernel, (stride, stride), padding, dimension_numbers=_LAYOUT
+        image,
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=_LAYOUT,
+        precision=precision,
     )
+
+
+def by_blocks(image: Array, kernel: Array, padding: Any, stride: int = 1) -> Array:
+    """For long strides: blocks of stride x stride pixels as channels, then stride 1."""
+    (n, h, w, c), outputs = image.shape, kernel.shape[-1]
+    pads = _pads(image, kernel, padding, stride)
+    taps = [-(-size // stride) for size in kernel.shape[:2]]
+    edges, blocks = [(0, 0, 0)], []
+    for length, (before, after), size, tap in zip(
+        (h, w), pads, kernel.shape, taps, strict=False
+    ):
+        count = (length + before + after - size) // stride + tap
+        edges.append((before, count * stride - length - before, 0))  # or cuts off
+        blocks.append(count)
+    padded = lax.pad(image, jnp.zeros((), image.dtype), [*edges, (0, 0, 0)])
+    split = padded.reshape(n, blocks[0], stride, blocks[1], stride, c)
+    split = split.transpose(0, 1, 3, 2, 4, 5).reshape(n, *blocks, stride**2 * c)
+    missing = [(0, t * stride - k) for t, k in zip(taps, kernel.shape, strict=False)]
+    full = jnp.pad(kernel, [*missing, (0, 0), (0, 0)])
+    full = full.reshape(taps[0], stride, taps[1], stride, c, outputs)
+    full = full.transpose(0, 2, 1, 3, 4, 5).reshape(*taps, stride**2 * c, outputs)
+    return _on_cpus(full.shape, 1)(split, full, "VALID")
 
 
 def by_columns(image: Array, kernel: Array, padding: Any, stride: int = 1) -> Array:

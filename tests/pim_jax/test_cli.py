@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 import pim_jax
-from pim_jax import cli, published, weight_files
+from pim_jax import cli, pretrained, published, weight_files
 from pim_jax.initialization import init_params
 from pim_jax.metrics import METRICS
 from pim_jax.model import ModelConfig
@@ -138,6 +138,7 @@ def test_metrics(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PIM_JAX_CACHE", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "pim-1").mkdir()
+    (tmp_path / pretrained.FILES["alexnet"]).touch()
     status, out, _ = run(capsys, "metrics")
     assert status == 0
     rows = {
@@ -147,6 +148,8 @@ def test_metrics(capsys, monkeypatch, tmp_path):
     assert "none needed" in rows["psnr"]
     assert "in the cache" in rows["pim-1-published"]
     assert "downloaded on first use" in rows["pim-5-published"]
+    assert "alexnet in the cache" in rows["lpips-alex"]
+    assert "vgg16 downloaded on first use" in rows["dists"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["compare"], ["distance", "a.png"]])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import pim_jax
-from pim_jax import convert, published
+from pim_jax import convert, downloads, published
 from pim_jax.initialization import init_params
 from pim_jax.model import ModelConfig
 
@@ -127,7 +127,7 @@ def test_without_the_file_or_a_network(site, cache, monkeypatch, reachable):
     with pytest.raises(FileNotFoundError) as caught:
         pim_jax.load(NAME)
     message = str(caught.value)
-    assert isinstance(caught.value, published.NotDownloadedError)
+    assert isinstance(caught.value, downloads.NotDownloadedError)
     assert "\n" not in message
     assert f"put that file at {cache / 'pim-5.zip'}" in message
     assert f"{published.URL}/pim-5.zip" in message

@@ -40,10 +40,15 @@ class GoldenPair(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def golden_pairs() -> dict[str, GoldenPair]:
+def golden_folder() -> Path:
+    """Where the stored reference values lie."""
+    return Path(__file__).resolve().parents[2] / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden_pairs(golden_folder: Path) -> dict[str, GoldenPair]:
     """Pairs of photographs, see `tests/golden/pyramid_metrics.py`."""
-    golden = Path(__file__).resolve().parents[2] / "golden"
-    with np.load(golden / "pyramid_metrics.npz") as file:
+    with np.load(golden_folder / "pyramid_metrics.npz") as file:
         arrays = dict(file)
 
     def pair(name: str) -> GoldenPair:

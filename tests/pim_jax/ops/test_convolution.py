@@ -35,9 +35,21 @@ def test_by_columns(padding):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "stride"), [(5, 1), (5, 2), (3, 1)])
-def test_gradients(size, stride):
-    arguments = arrays(9, size, 16, 16)
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 2), (3, 0))])
+@pytest.mark.parametrize("height", [11, 13, 20])
+@pytest.mark.parametrize(("size", "stride"), [(11, 4), (8, 4), (6, 5)])
+def test_by_blocks(size, stride, height, padding):
+    image, kernel = arrays(height, size, 3, 16)
+    found = convolution.by_blocks(image, kernel, padding, stride)
+    expected = convolution.direct(image, kernel, padding, stride)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "inputs"), [(5, 1, 16), (5, 2, 16), (3, 1, 16), (11, 4, 3)]
+)
+def test_gradients(size, stride, inputs):
+    arguments = arrays(9, size, inputs, 16)
 
     def gradients(function):
         def energy(image, kernel):
@@ -67,6 +79,8 @@ def test_what_is_chosen():
     assert products(5, 16, 3) == 1  # by columns
     assert products(5, 3, 16) == 1
     assert products(9, 16, 16) == 1
+    assert products(11, 3, 16, stride=4) == 6  # by blocks, then 3x3
+    assert products(4, 3, 16, stride=4) == 1
     assert products(5, 16, 16, dtype=jnp.bfloat16) == 1
     for precision in ("highest", "float32"):
         with jax.default_matmul_precision(precision):

@@ -1,0 +1,266 @@
+"""LPIPS: distances of the features of a classifier, weighted by human judgements.
+
+    d(a, b) = sum over layers of mean over positions of
+              sum over channels of w (a / |a| - b / |b|)^2
+
+Zhang, Isola, Efros, Shechtman & Wang 2018, https://arxiv.org/abs/1801.03924. Equal to the
+package `lpips` 0.1.4 within 1e-5, values, layers, maps and gradients, where that has no
+NaN. Three sets of weights w:
+
+- `lpips-alex`, `lpips-vgg`, `lpips-squeeze`: version 0.1, the package's default;
+- the same with `-v0.0`: the first release, whose networks see images in [-1, 1] instead
+  of normalised ones; values differ much;
+- the same with `-baseline`: w = 1, without human judgements (`lpips=False` there).
+
+Images are not resized; the weights were fitted on 64x64 patches, and values depend on the
+resolution. The weights w are in this package, those of the classifier come from the cache
+or the network, or from a file: `pim_jax.load("lpips-alex", weights=PATH)`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from pim_jax import heads as head_functions
+from pim_jax import pretrained, torch_files
+from pim_jax.backbones import MINIMUM_SIZE, Backbone, normalise, taps
+from pim_jax.metric import Metric, check_images
+from pim_jax.metrics.about import ABOUT
+
+# Of the published scaling layer, for images in [-1, 1]: nearly ImageNet's.
+_SHIFT = (-0.030, -0.088, -0.188)
+_SCALE = (0.458, 0.448, 0.450)
+VERSIONS = ("0.1", "0.0", "baseline")
+
+
+class Trunk(NamedTuple):
+    """A backbone and the layers that LPIPS compares."""
+
+    backbone: str
+    layers: tuple[str, ...]
+
+
+TRUNKS = {
+    "alex": Trunk("alexnet", ("relu1", "relu2", "relu3", "relu4", "relu5")),
+    "vgg": Trunk("vgg16", ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")),
+    "squeeze": Trunk(
+        "squeezenet",
+        ("relu1", "fire3", "fire5", "fire6", "fire7", "fire8", "fire9"),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LpipsFunction:
+    """LPIPS of one architecture; equal architectures are equal functions.
+
+    Attributes:
+      trunk: the backbone and its layers.
+      normalised: whether the backbone sees normalised images (version 0.1) or images in
+        [-1, 1] (version 0.0).
+    """
+
+    trunk: Trunk
+    normalised: bool = True
+
+    def features(self, params: Any, image: Float[Array, "n h w 3"]) -> dict[str, Array]:
+        """The compared layers, of images in [0, 1]."""
+        signed = 2 * image - 1
+        scaled = normalise(signed, _SHIFT, _SCALE) if self.normalised else signed
+        backbone = Backbone(self.trunk.backbone, self.trunk.layers)
+        found: Any = backbone.apply({"params": params["backbone"]}, scaled)
+        return found
+
+    def both(
+        self, params: Any, image_a: Array, image_b: Array
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """The features of both, from one pass: the convolutions see one batch."""
+        n = image_a.shape[0]
+        found = self.features(params, jnp.concatenate([image_a, image_b]))
+        return {k: v[:n] for k, v in found.items()}, {
+            k: v[n:] for k, v in found.items()
+        }
+
+    def __call__(self, params: Any, image_a: Array, image_b: Array) -> Array:
+        """The distances (n,)."""
+        a, b = self.both(params, image_a, image_b)
+        return head_functions.distance(a, b, params["heads"], self.trunk.layers)
+
+
+@flax.struct.dataclass(eq=False)
+class LpipsMetric(Metric):
+    """LPIPS: `Metric` with access to its parts.
+
+    `params` holds 'backbone', see `backbones`, and 'heads', w (c,) of each layer.
+    """
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the compared layers."""
+        return self.function.trunk.layers  # type: ignore[attr-defined,no-any-return]
+
+    def per_layer(
+        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
+    ) -> Float[Array, "n k"]:
+        """What each of `layers` adds to the distance (`retPerLayer` of the package).
+
+        Same requirements for the images as for calling the metric.
+        """
+        a, b = self._features(image_a, image_b)
+        return head_functions.per_layer(a, b, self.params["heads"], self.layers)
+
+    def spatial(
+        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
+    ) -> Float[Array, "n h w"]:
+        """Where the images differ: the layers' maps, enlarged and summed.
+
+        Its mean is near the distance, not equal. Same requirements for the images as for
+        calling the metric.
+        """
+        a, b = self._features(image_a, image_b)
+        size = (image_a.shape[1], image_a.shape[2])
+        return head_functions.spatial(a, b, self.params["heads"], self.layers, size)
+
+    def _features(self, image_a: Array, image_b: Array) -> Any:
+        image_a, image_b = check_images(
+            image_a, image_b, minimum_size=self.minimum_size
+        )
+        return self.function.both(self.params, image_a, image_b)  # type: ignore[attr-defined]
+
+
+def metric(
+    network: str,
+    version: str = "0.1",
+    *,
+    backbone: Mapping[str, Any],
+    heads: Mapping[str, Any] | None = None,
+    name: str = "",
+) -> LpipsMetric:
+    """LPIPS with these weights of the backbone.
+
+    Args:
+      network: 'alex', 'vgg' or 'squeeze'.
+      version: '0.1', '0.0' or 'baseline'.
+      backbone: as from `pretrained.load` or `backbones.random_params`.
+      heads: w of each layer >= 0, in place of the published ones.
+      name: of the metric.
+
+    Raises:
+      ValueError: an unknown network or version; w is negative or has another shape.
+    """
+    if network not in TRUNKS:
+        raise ValueError(f"no network {network!r}, expected one of {[*TRUNKS]}")
+    if version not in VERSIONS:
+        raise ValueError(f"no version {version!r}, expected one of {[*VERSIONS]}")
+    trunk = TRUNKS[network]
+    if heads is None:
+        heads = published_heads(network, version)
+    return LpipsMetric(
+        params={"backbone": backbone, "heads": _checked(heads, trunk, "heads")},
+        function=LpipsFunction(trunk, normalised=version != "0.0"),
+        name=name or f"lpips-{network}",
+        minimum_size=MINIMUM_SIZE[trunk.backbone],
+    )
+
+
+def published_heads(network: str, version: str = "0.1") -> dict[str, np.ndarray]:
+    """The published w of each layer, or 1 for the version 'baseline'."""
+    trunk = TRUNKS[network]
+    channels = taps(trunk.backbone)
+    if version == "baseline":
+        return {name: np.ones(channels[name], np.float32) for name in trunk.layers}
+    stored = _packaged()
+    return {name: stored[f"v{version}/{network}/{name}"] for name in trunk.layers}
+
+
+def read_heads(path: str | Path, network: str) -> dict[str, np.ndarray]:
+    """Weights of each layer from a file of the package `lpips`, for `metric`.
+
+    Args:
+      path: a .pth with 'lin0.model.1.weight', (1, c, 1, 1), and so on. Files of training
+        scripts hold the backbone as well, which is left out.
+      network: 'alex', 'vgg' or 'squeeze'.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: it is damaged; w is missing, negative or has another shape.
+    """
+    state = torch_files.read_state_dict(path)
+    trunk = TRUNKS[network]
+    found = {}
+    for k, name in enumerate(trunk.layers):
+        key = f"lin{k}.model.1.weight"
+        if key not in state:
+            # There the number of the layer depends on an option, and what is missing
+            # stays random without a word.
+            raise ValueError(f"{path}: {key} is missing, found {sorted(state)[:5]} ...")
+        if state[key].ndim != 4 or state[key].size != state[key].shape[1]:
+            raise ValueError(
+                f"{path}: {key} has shape {state[key].shape}, expected (1, c, 1, 1)"
+            )
+        found[name] = state[key].reshape(-1)
+    return _checked(found, trunk, str(path))
+
+
+def _checked(
+    heads: Mapping[str, Any], trunk: Trunk, source: str
+) -> dict[str, np.ndarray]:
+    channels = taps(trunk.backbone)
+    if set(heads) != set(trunk.layers):
+        raise ValueError(
+            f"{source} has {sorted(heads)}, expected the layers {[*trunk.layers]}"
+        )
+    found = {}
+    for name in trunk.layers:
+        weight = np.asarray(heads[name], np.float32)
+        if weight.shape != (channels[name],):
+            raise ValueError(
+                f"{source}: w of {name} has shape {weight.shape}, expected "
+                f"({channels[name]},)"
+            )
+        if not (weight >= 0).all() or not np.isfinite(weight).all():
+            raise ValueError(f"{source}: w of {name} must be finite and >= 0")
+        found[name] = weight
+    return found
+
+
+@functools.cache
+def _packaged() -> dict[str, np.ndarray]:
+    folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
+    return pretrained.read_npz(folder / "lpips_heads.npz")
+
+
+def _loader(network: str, version: str) -> Callable[..., LpipsMetric]:
+    name = f"lpips-{network}" + {
+        "0.1": "", "0.0": "-v0.0", "baseline": "-baseline",
+    }[version]  # fmt: skip
+
+    def load(weights: str | Path | None = None) -> LpipsMetric:
+        backbone = pretrained.load(TRUNKS[network].backbone, weights)
+        loaded = metric(network, version, backbone=backbone, name=name)
+        return dataclasses.replace(loaded, version=ABOUT[name].version)
+
+    load.__doc__ = (
+        f"The metric `{name}`, {ABOUT[name].reference}. `weights`: of its backbone, see "
+        "`pretrained.load`, which has the errors."
+    )
+    return load
+
+
+load_alex = _loader("alex", "0.1")
+load_vgg = _loader("vgg", "0.1")
+load_squeeze = _loader("squeeze", "0.1")
+load_alex_v00 = _loader("alex", "0.0")
+load_vgg_v00 = _loader("vgg", "0.0")
+load_squeeze_v00 = _loader("squeeze", "0.0")
+load_alex_baseline = _loader("alex", "baseline")
+load_vgg_baseline = _loader("vgg", "baseline")
+load_squeeze_baseline = _loader("squeeze", "baseline")
