@@ -12,6 +12,7 @@ from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import averaging, colour
 from pim_jax.ops.gradients import scharr_magnitude
+from pim_jax.ops.one_by_one import one_by_one
 from pim_jax.ops.phase_congruency import phase_congruency
 from pim_jax.ops.roots import power
 from pim_jax.ops.similarity import similarity
@@ -64,7 +65,7 @@ def _similarity(image_a: Array, image_b: Array, chromatic: bool) -> Array:
     a, b = _yiq(image_a), _yiq(image_b)
     luma_a, luma_b = a[..., :1], b[..., :1]
     # In one batch the program is half as large, and compiles in half the time.
-    phases = phase_congruency(jnp.concatenate([a[..., 0], b[..., 0]]))
+    phases = one_by_one(phase_congruency, jnp.concatenate([a[..., 0], b[..., 0]]))
     phase_a, phase_b = jnp.split(phases, 2)
     alike = similarity(phase_a, phase_b, _OF_PHASE) * similarity(
         scharr_magnitude(luma_a)[..., 0], scharr_magnitude(luma_b)[..., 0], _OF_GRADIENT

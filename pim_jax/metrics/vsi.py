@@ -17,6 +17,7 @@ from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import averaging, colour, resizing
 from pim_jax.ops.gradients import scharr_magnitude
+from pim_jax.ops.one_by_one import one_by_one
 from pim_jax.ops.phase_congruency import frequencies
 from pim_jax.ops.roots import power, root
 from pim_jax.ops.similarity import similarity
@@ -55,8 +56,9 @@ def _central() -> np.ndarray:
 
 def _stretched(planes: Array) -> Array:
     """Least value of each image and channel to 0, largest to (almost) 1."""
-    low = jnp.min(planes, axis=(2, 3), keepdims=True)
-    high = jnp.max(planes, axis=(2, 3), keepdims=True)
+    # Along one axis after the other: several times faster on CPUs than along both at once.
+    low = jnp.min(jnp.min(planes, axis=2, keepdims=True), axis=3, keepdims=True)
+    high = jnp.max(jnp.max(planes, axis=2, keepdims=True), axis=3, keepdims=True)
     return (planes - low) / (high - low + _EPSILON)
 
 
@@ -115,7 +117,9 @@ def vsi(
     check_pair(image_a, image_b, "vsi", MINIMUM)
     images = jnp.concatenate([image_a, image_b]).astype(jnp.float32)
     size = averaging.box_size(*images.shape[1:3])
-    salient_a, salient_b = jnp.split(_averaged(saliency(images), size)[..., 0], 2)
+    salient_a, salient_b = jnp.split(
+        _averaged(one_by_one(saliency, images), size)[..., 0], 2
+    )
     lmn_a, lmn_b = jnp.split(colour.lmn(255 * _averaged(images, size)), 2)
     gradients = similarity(
         scharr_magnitude(lmn_a[..., :1]), scharr_magnitude(lmn_b[..., :1]), _OF_GRADIENT

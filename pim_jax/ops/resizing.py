@@ -1,7 +1,5 @@
 """Bilinear interpolation between sizes, without smoothing before."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,23 +19,27 @@ def bilinear(
     """
     # Differences to one pixel, so that uniform images remain exactly uniform.
     first = jax.lax.stop_gradient(planes[:, :, :1, :1])
-    rows = _matrix(planes.shape[2], height, corners)
-    columns = _matrix(planes.shape[3], width, corners)
-    moved = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    found = moved("nchw,jw->nchj", planes - first, columns)
-    return moved("ih,nchj->ncij", rows, found) + first
+    low, weight = _places(planes.shape[3], width, corners)
+    matrix = np.zeros((width, planes.shape[3]), np.float32)
+    matrix[np.arange(width), low] = 1 - weight
+    matrix[np.arange(width), np.minimum(low + 1, planes.shape[3] - 1)] += weight
+    across = jnp.einsum(
+        "nchw,jw->nchj", planes - first, matrix, precision=jax.lax.Precision.HIGHEST
+    )
+    # A second product would be over an axis that is not the last, which is slow on CPUs,
+    # and there whole rows can be taken, which is not.
+    low, weight = _places(planes.shape[2], height, corners)
+    above = across[:, :, low]
+    below = across[:, :, np.minimum(low + 1, planes.shape[2] - 1)]
+    return above + weight[None, None, :, None] * (below - above) + first
 
 
-@functools.lru_cache(maxsize=16)
-def _matrix(before: int, after: int, corners: bool) -> np.ndarray:
-    """(after, before) float32, two weights in each row."""
+def _places(before: int, after: int, corners: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Of each new pixel the old one at or before it, and the weight of the next."""
     if corners:
         place = np.arange(after) * ((before - 1) / max(after - 1, 1))
     else:
         place = (np.arange(after) + 0.5) * (before / after) - 0.5
     place = np.clip(place, 0, before - 1)
     low = np.minimum(np.floor(place).astype(int), max(before - 2, 0))
-    matrix = np.zeros((after, before))
-    matrix[np.arange(after), low] = 1 - (place - low)
-    matrix[np.arange(after), np.minimum(low + 1, before - 1)] += place - low
-    return matrix.astype(np.float32)
+    return low, (place - low).astype(np.float32)

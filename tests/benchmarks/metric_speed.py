@@ -1,0 +1,247 @@
+"""Speed of the metrics beside published implementations, on the same images.
+
+    python -m tests.benchmarks.metric_speed --out=runs/metric_speed.json \
+        --metrics_python=PATH   # or the environment variable METRICS_PYTHON
+    python -m tests.benchmarks.metric_speed --out=FILE --metrics=gmsd,vsi
+
+PATH is a Python with `pip install piq lpips pytorch-msssim DISTS-pytorch`. Every metric of
+METRICS that loads without a file is compiled and timed at 512x768, one pair, and at 64x64,
+16 pairs. Both sides have as many threads, each in a process of its own, and take turns:
+while one is timed the other waits. `ratio` is ours by theirs in one round; below 1 ours is
+faster. Without PATH ours are timed alone.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich
+from rich.table import Table
+
+from pim_jax import published
+from pim_jax.metric import Metric
+from pim_jax.metrics import METRICS
+from tests.benchmarks import speed, timing
+
+REFERENCE = Path(__file__).with_name("metric_reference.py")
+SIZES = ((1, 512, 768), (16, 64, 64))
+
+# Names of metric_reference.py. Where it needs larger images it says so.
+REFERENCES: dict[str, tuple[str, ...]] = {
+    "psnr": ("piq.psnr",),
+    "ssim": ("piq.ssim",),
+    "ms-ssim": ("pytorch_msssim.ms_ssim", "piq.multi_scale_ssim"),
+    "gmsd": ("piq.gmsd",),
+    "ms-gmsd": ("piq.multi_scale_gmsd",),
+    "fsim": ("piq.fsim",),
+    "fsimc": ("piq.fsim chromatic",),
+    "vsi": ("piq.vsi",),
+    "vif": ("piq.vif_p",),
+    "lpips-alex": ("lpips alex",),
+    "lpips-vgg": ("lpips vgg",),
+    "lpips-squeeze": ("lpips squeeze",),
+    "dists": ("DISTS_pytorch",),
+}
+
+
+class Reference:
+    """The published implementations in another process.
+
+    Args:
+      python: a Python that has them.
+      threads: how many it may use.
+
+    Raises:
+      ValueError: it does not run there; the message has the end of what it said.
+    """
+
+    def __init__(self, python: str, threads: int) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [python, str(REFERENCE), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self.about: dict[str, Any] = self._answer()
+
+    def missing(self, name: str, size: Sequence[int]) -> str:
+        """Why it cannot do this; empty if it can."""
+        return str(self._asked(name, size).get("missing", ""))
+
+    def call(self, name: str, size: Sequence[int]) -> float:
+        """Does it once there; seconds."""
+        return float(self._asked(name, size)["seconds"])
+
+    def _asked(self, name: str, size: Sequence[int]) -> dict[str, Any]:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps({"name": name, "size": list(size)}) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            said = self._errors.read()[-500:]
+            raise ValueError(f"The reference metrics do not run: {said}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+        self._errors.close()
+
+
+def loaded(names: Sequence[str]) -> tuple[dict[str, Metric], list[str]]:
+    """The metrics that load without a file, and lines that say why others do not."""
+    found, skipped = {}, []
+    for name in names:
+        if name in published.ARCHIVES and not published.is_cached(name):
+            skipped.append(f"{name}: its weights are not here")
+            continue
+        try:
+            found[name] = METRICS[name]()
+        except (FileNotFoundError, ValueError) as error:
+            skipped.append(f"{name}: {str(error)[:200]}")
+    return found, skipped
+
+
+def run(
+    names: Sequence[str],
+    python: str | None,
+    seconds: float,
+    sizes: Sequence[tuple[int, int, int]] = SIZES,
+) -> dict[str, Any]:
+    """Times everything; what `main` writes.
+
+    Args:
+      names: of METRICS; others are left out.
+      python: with the reference implementations, or None.
+      seconds: for each comparison.
+      sizes: of the images, (n, height, width).
+    """
+    threads = len(os.sched_getaffinity(0))
+    metrics, skipped = loaded([name for name in names if name in METRICS])
+    reference = Reference(python, threads) if python else None
+    result: dict[str, Any] = {
+        "environment": {**speed.environment(), "threads": threads},
+        "reference": reference.about if reference else {},
+        "entries": [],
+        "skipped": skipped,
+    }
+    try:
+        for size in sizes:
+            for name, metric in metrics.items():
+                if min(size[1:]) < metric.minimum_size:
+                    result["skipped"].append(f"{name}: {size} is too small")
+                    continue
+                entry, lines = _timed(name, metric, size, reference, seconds)
+                result["entries"].append(entry)
+                result["skipped"] += lines
+    finally:
+        if reference:
+            reference.close()
+    return result
+
+
+def _timed(
+    name: str,
+    metric: Metric,
+    size: tuple[int, int, int],
+    reference: Reference | None,
+    seconds: float,
+) -> tuple[dict[str, Any], list[str]]:
+    """One metric at one size, with all its references."""
+    pair = np.random.RandomState(0).rand(2, *size, 3).astype(np.float32)
+    a, b = map(jnp.asarray, pair)
+    compiled = jax.jit(lambda m, x, y: m(x, y))
+    calls: dict[str, timing.Call] = {name: lambda: compiled(metric, a, b)}
+    # What the reference itself says it took: without the way there and back.
+    reported: dict[str, list[float]] = {}
+    skipped = []
+    for other in REFERENCES.get(name, ()) if reference else ():
+        assert reference
+        reason = reference.missing(other, size)
+        if reason:
+            skipped.append(f"{other} at {size}: {reason}")
+            continue
+        reported[other] = []
+        calls[other] = lambda other=other: reported[other].append(  # type: ignore[misc]
+            reference.call(other, size)
+        )
+    taken = timing.in_turn(calls, seconds, least=5)
+    # The first call of each was for warming up.
+    taken |= {other: values[1:] for other, values in reported.items()}
+    ratios = {other: timing.ratio(taken[name], taken[other]) for other in reported}
+    entry = {
+        "name": name,
+        "size": size,
+        "seconds": {k: timing.summary(v)._asdict() for k, v in taken.items()},
+        "ratios": {k: v._asdict() for k, v in ratios.items()},
+    }
+    return entry, skipped
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The result for the screen."""
+    shown = Table("", "images", "ours", "reference", "theirs", "ratio", "quartiles")
+    for entry in result["entries"]:
+        n, height, width = entry["size"]
+        ours = entry["seconds"][entry["name"]]["median"]
+        start = [entry["name"], f"{n}x{height}x{width}", f"{ours * 1e3:.2f} ms"]
+        if not entry["ratios"]:
+            shown.add_row(*start)
+        for other, ratio in entry["ratios"].items():
+            shown.add_row(
+                *start,
+                other,
+                f"{entry['seconds'][other]['median'] * 1e3:.2f} ms",
+                f"{ratio['median']:.3f}",
+                f"{ratio['lower']:.3f} .. {ratio['upper']:.3f}",
+            )
+    return shown
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="How fast the metrics are here.")
+    parser.add_argument("--out", required=True, type=Path, help="JSON file to write")
+    parser.add_argument("--metrics", default=",".join(METRICS), help="names, by commas")
+    parser.add_argument(
+        "--metrics_python",
+        default=os.environ.get("METRICS_PYTHON"),
+        help="a Python with piq and others; default: $METRICS_PYTHON",
+    )
+    parser.add_argument("--seconds", type=float, default=5, help="for each comparison")
+    arguments = parser.parse_args()
+    if not arguments.metrics_python:
+        rich.print(
+            "Nothing to compare with: give --metrics_python=PATH, a Python where `pip "
+            "install piq lpips pytorch-msssim DISTS-pytorch` was run."
+        )
+    names = arguments.metrics.split(",")
+    unknown = [name for name in names if name not in METRICS]
+    for name in unknown:
+        rich.print(f"{name} is no name of METRICS, left out.")
+    result = run(names, arguments.metrics_python, arguments.seconds)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    rich.print(table(result))
+    for line in result["skipped"]:
+        rich.print(f"left out: {line}")
+
+
+if __name__ == "__main__":
+    main()
