@@ -33,6 +33,7 @@ VARIANTS = {
     "eval_complexity": [""],
     "eval_kodak": [""],
     "eval_photograph": [""],
+    "lpips": ["", *module("lpips").VARIANTS, "vgg,demo"],
     "recovery": [""],
     "eval_toy": ["", *module("toy").SOURCES],
     "toy": ["", *module("toy").VARIANTS, "sawbridge,ltc"],
@@ -108,7 +109,7 @@ def test_the_published_architecture_is_the_default():
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in VARIANTS if n not in ("pim", "codec", "toy")]
+    "name", [n for n in VARIANTS if n not in ("pim", "codec", "lpips", "toy")]
 )
 def test_evaluations_exist(name):
     known = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS
