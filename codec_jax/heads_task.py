@@ -16,13 +16,13 @@ from jaxtyping import Array
 
 import pim_jax.heads_task
 from codec_jax import weights
-from codec_jax.models.codec import Codec
-from codec_jax.models.config import CodecConfig
+from codec_jax.models import transforms
+from codec_jax.models.codec import padded
+from codec_jax.models.config import STRIDE, CodecConfig
 from pim_jax.heads_task import NETWORKS, Network
 from pim_jax.training.task import Task
 
 _SIZE = 64  # of the patches of BAPPS
-_TRANSFORM = "analysis_transform"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +33,13 @@ class AnalysisFeatures:
 
     def __call__(self, params: Any, image: Array) -> Mapping[str, Array]:
         """What each normalisation gives out, and the latents; all else is linear."""
-        _, captured = Codec(self.config).apply(
+        _, captured = transforms.Analysis(self.config).apply(
             {"params": params},
-            image,
-            method=Codec.features,
+            padded(image, STRIDE),
             capture_intermediates=True,
             mutable=["intermediates"],
         )
-        layers: Any = captured["intermediates"][_TRANSFORM]
+        layers: Any = captured["intermediates"]
         last = max(name for name in layers if name.startswith("conv_"))
         return {
             name: layers[name]["__call__"][0]
@@ -54,7 +53,7 @@ def analysis_network(name_or_folder: str, seed: int) -> Network:
     del seed
     codec = weights.load(name_or_folder or weights.DEFAULT)
     function = AnalysisFeatures(codec.config)
-    params = {_TRANSFORM: codec.params[_TRANSFORM]}
+    params = codec.params["analysis_transform"]
     image = jax.ShapeDtypeStruct((1, _SIZE, _SIZE, 3), jnp.float32)
     shapes = jax.eval_shape(function, params, image)
     channels = {name: feature.shape[-1] for name, feature in shapes.items()}
