@@ -16,6 +16,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+import codec_jax.heads_task
 import codec_jax.task
 import codec_jax.toy.task
 import pim_jax.task
@@ -23,6 +24,7 @@ from pim_jax.training import command, devices, loop
 
 TASKS = {
     "codec": codec_jax.task.make,
+    "heads": codec_jax.heads_task.make,
     "pim": pim_jax.task.make,
     "toy": codec_jax.toy.task.make,
 }

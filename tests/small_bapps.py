@@ -62,3 +62,30 @@ def write(root: Path) -> Path:
         save_image(folder / "p1" / f"{i:06d}.png", noisy)
         save_label(folder / "same" / f"{i:06d}.npy", SAME[i])
     return root
+
+
+def write_learnable(root: Path, train: int, held_out: int) -> Path:
+    """2AFC of one rule: every rater prefers blur to noise, however strong they are.
+
+    Training patches are of the left halves of the photographs, others of the right.
+    """
+    random = np.random.default_rng(0)
+    photos = [np.asarray(photo()) for photo in PHOTOS]
+    for split, count in (("train", train), ("val", held_out)):
+        folder = root / "2afc" / split / "traditional"
+        for i in range(count):
+            whole = photos[i % len(photos)]
+            middle = whole.shape[1] // 2
+            photo = whole[:, :middle] if split == "train" else whole[:, middle:]
+            top, left = (random.integers(0, n - 64) for n in photo.shape[:2])
+            patch = photo[top : top + 64, left : left + 64]
+            blurred = distortions.blur(patch, random.uniform(0.7, 2))
+            noisy = distortions.noise(patch, random.uniform(7, 25), 100 * i)
+            judge = i // 3 % 2  # whether the blurred one is image 1
+            images = {"ref": patch, "p0": noisy, "p1": blurred}
+            if not judge:
+                images = {"ref": patch, "p0": blurred, "p1": noisy}
+            for name, pixels in images.items():
+                save_image(folder / name / f"{i:06d}.png", pixels)
+            save_label(folder / "judge" / f"{i:06d}.npy", float(judge))
+    return root

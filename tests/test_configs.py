@@ -36,6 +36,7 @@ VARIANTS = {
     "eval_kodak": [""],
     "eval_photograph": [""],
     "eval_ranking": [""],
+    "lpips": ["", *module("lpips").VARIANTS, "vgg,demo"],
     "recovery": [""],
     "eval_toy": ["", *module("toy").SOURCES],
     "toy": ["", *module("toy").VARIANTS, "sawbridge,ltc"],
@@ -111,7 +112,7 @@ def test_the_published_architecture_is_the_default():
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in VARIANTS if n not in ("pim", "codec", "toy")]
+    "name", [n for n in VARIANTS if n not in ("pim", "codec", "lpips", "toy")]
 )
 def test_evaluations_exist(name):
     known = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS

@@ -205,6 +205,14 @@ def two_afc(data_dir: str | Path = "") -> dict[str, Source]:
     return _prepared(Bapps2afc(data_dir=data_dir or None), data_dir)
 
 
+def two_afc_train(data_dir: str | Path = "") -> dict[str, Source]:
+    """The 2AFC training triplets by subset; as `two_afc` (5.3 GB)."""
+    if data_dir and (Path(data_dir) / "2afc").is_dir():
+        return dict(bapps_folder.two_afc_folder(data_dir, "train"))
+    builder = Bapps2afc(data_dir=data_dir or None, config="full")
+    return _prepared(builder, data_dir, "train_")
+
+
 def jnd(data_dir: str | Path = "") -> dict[str, Source]:
     """The JND validation pairs by subset; as `two_afc` (0.2 GB)."""
     if data_dir and (Path(data_dir) / "jnd").is_dir():
@@ -212,8 +220,10 @@ def jnd(data_dir: str | Path = "") -> dict[str, Source]:
     return _prepared(BappsJnd(data_dir=data_dir or None), data_dir)
 
 
-def _prepared(builder: _BappsBuilder, data_dir: str | Path) -> dict[str, Source]:
-    """The validation subsets of a builder; prepared first if no folder was named."""
+def _prepared(
+    builder: _BappsBuilder, data_dir: str | Path, start: str = "val_"
+) -> dict[str, Source]:
+    """Subsets of one split of a builder; prepared first if no folder was named."""
     if not builder.is_prepared():
         if data_dir:
             raise FileNotFoundError(
@@ -221,9 +231,9 @@ def _prepared(builder: _BappsBuilder, data_dir: str | Path) -> dict[str, Source]
                 f"official layout nor {builder.name} prepared by tensorflow-datasets"
             )
         builder.download_and_prepare()
-    names = [name for name in builder.info.splits if name.startswith("val_")]
+    names = [name for name in builder.info.splits if name.startswith(start)]
     return {
-        name.removeprefix("val_"): builder.as_data_source(split=name) for name in names
+        name.removeprefix(start): builder.as_data_source(split=name) for name in names
     }
 
 
