@@ -34,6 +34,7 @@ VARIANTS = {
     "eval_complexity": [""],
     "eval_kodak": [""],
     "eval_photograph": [""],
+    "realism": ["", "demo"],
     "recovery": [""],
     "eval_toy": ["", *module("toy").SOURCES],
     "toy": ["", *module("toy").VARIANTS, "sawbridge,ltc"],

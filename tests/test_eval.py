@@ -103,6 +103,33 @@ def test_colour_from_the_command_line(tmp_path, checkpoint):
     assert (tmp_path / "ellipses.png").stat().st_size > 10_000
 
 
+def test_realism_from_the_command_line(tmp_path, checkpoint):
+    done = run(
+        "--config=configs/realism.py:demo",
+        f"--config.metric={checkpoint}",
+        "--config.images=4",
+        "--config.texture_images=4",
+        "--config.side=32",
+        "--config.points=64",
+        "--config.sigmas=(0.0,)",
+        f"--config.out={tmp_path}",
+    )
+    assert done.returncode == 0, done.stderr
+    for text in ("Realism of 4 crops", "tiny: KL", "pixels: MMD", "with jpeg"):
+        assert text in done.stdout
+    assert len(json.loads((tmp_path / "realism.json").read_text())["tables"]) == 4
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_realism_needs_latents():
+    config = config_of("realism.py", metric="psnr")
+    with pytest.raises(ValueError, match="psnr has none"):
+        evaluations.realism(config, print)
+    config.images = 5
+    with pytest.raises(ValueError, match=r"config\.images must be even"):
+        evaluations.realism(config, print)
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

@@ -18,14 +18,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURE = """
 version ops evaluate tables tensor_bundle terminal data training
 distributions
-objective model
+objective model realism
 initialization
 metric convert pictures
 published distances weight_files
 shipped
 metrics behaviour scoring
-weights bound recovery colour_discrimination
-recovery_pictures colour_pictures
+weights bound recovery colour_discrimination realism_tables
+recovery_pictures colour_pictures realism_pictures
 task evaluations cli
 pim_jax
 codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tiling
