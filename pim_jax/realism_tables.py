@@ -148,7 +148,10 @@ def _densities(key: Array, p: Mixture, q: Mixture) -> Array:
 def _set_measures(key: Array, p: Level, q: Level) -> tuple[float, ...]:
     """KL, Fréchet distance and MMD of one level."""
     kl, mmd = _densities(key, p.chosen, q.chosen)
-    moments = [realism.moments(x.mean.reshape(-1, x.mean.shape[-1])) for x in (p, q)]
+    moments = [
+        realism.moments(np.asarray(x.mean).reshape(-1, x.mean.shape[-1]))
+        for x in (p, q)
+    ]
     return float(kl), realism.frechet(*moments), float(mmd)
 
 
