@@ -15,6 +15,8 @@ from pim_jax import (
     colour_pictures,
     ranking,
     ranking_pictures,
+    realism_pictures,
+    realism_tables,
     recovery,
     recovery_pictures,
     scoring,
@@ -33,6 +35,7 @@ from pim_jax.data import (
 )
 from pim_jax.metric import Metric, PimMetric, untrained
 from pim_jax.metrics import METRICS
+from pim_jax.model import ModelConfig
 from pim_jax.tables import Table
 from pim_jax.training import page
 
@@ -306,6 +309,60 @@ def colour(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]
     ]
 
 
+def realism(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+    """Realism on latents and on pixels; writes a picture to `config.out`."""
+    settings = realism_tables.Settings(
+        images=config.images,
+        texture_images=config.texture_images,
+        points=config.points,
+        sigmas=tuple(config.sigmas),
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    for key in ("images", "texture_images"):
+        if config[key] < 4 or config[key] % 2:
+            raise ValueError(
+                f"config.{key} must be even, and at least 4, found {config[key]}"
+            )
+    metrics = _pim_metrics(config)
+    crops = photographs.crops(
+        config.images_dir, config.side, 2 * config.images, config.seed
+    )
+    textures = photographs.textures(config.side, 2 * config.texture_images, config.seed)
+    results = {}
+    for name, represent in realism_tables.spaces(metrics).items():
+        progress(f"{name}: latents of {len(crops)} crops, distorted in many ways")
+        results[name] = realism_tables.examine(represent, crops, textures, settings)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    realism_pictures.curves(results).savefig(out / "curves.png", dpi=120)
+    return [
+        realism_tables.check_table(results, settings),
+        *realism_tables.strength_tables(results),
+    ]
+
+
+def _pim_metrics(config: ml_collections.ConfigDict) -> dict[str, PimMetric]:
+    """The metrics of `config.metric`, all with latents; `untrained` is a new one.
+
+    Raises:
+      ValueError: one has no latents; and as `load_metrics`.
+    """
+    metrics: dict[str, PimMetric] = {}
+    for part in names_in(config.metric, "metric"):
+        if part == "untrained":
+            model = ModelConfig(filters=tuple(config.untrained_filters))
+            metrics[part] = untrained(model, config.seed)
+            continue
+        (named,) = load_metrics(part)
+        if not isinstance(named.metric, PimMetric):
+            raise ValueError(
+                f"realism needs metrics with latents, as PIM has; {part} has none"
+            )
+        metrics[part if named.name in metrics else named.name] = named.metric
+    return metrics
+
+
 Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
 EVALUATIONS: dict[str, Evaluation] = {
@@ -316,4 +373,5 @@ EVALUATIONS: dict[str, Evaluation] = {
     "recovery": recover,
     "ranking": rank,
     "colour": colour,
+    "realism": realism,
 }

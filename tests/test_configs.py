@@ -37,6 +37,7 @@ VARIANTS = {
     "eval_photograph": [""],
     "eval_ranking": [""],
     "lpips": ["", *module("lpips").VARIANTS, "vgg,demo"],
+    "realism": ["", "demo"],
     "recovery": [""],
     "eval_toy": ["", *module("toy").SOURCES],
     "toy": ["", *module("toy").VARIANTS, "sawbridge,ltc"],

@@ -149,6 +149,51 @@ def test_colour_from_the_command_line(tmp_path, checkpoint):
     assert (tmp_path / "ellipses.png").stat().st_size > 10_000
 
 
+def test_realism_from_the_command_line(tmp_path, checkpoint):
+    done = run(
+        "--config=configs/realism.py:demo",
+        f"--config.metric={checkpoint}",
+        "--config.images=4",
+        "--config.texture_images=4",
+        "--config.side=32",
+        "--config.points=64",
+        "--config.sigmas=(0.0,)",
+        f"--config.out={tmp_path}",
+    )
+    assert done.returncode == 0, done.stderr
+    for text in ("Realism of 4 crops", "with jpeg"):
+        assert text in done.stdout
+    tables = json.loads((tmp_path / "realism.json").read_text())["tables"]
+    assert len(tables) == 4
+    assert {"tiny: KL", "pixels: MMD"} < set(tables[0]["results"])
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_realism_needs_latents():
+    config = config_of("realism.py", metric="psnr")
+    with pytest.raises(ValueError, match="psnr has none"):
+        evaluations.realism(config, print)
+    config.images = 5
+    with pytest.raises(ValueError, match=r"config\.images must be even"):
+        evaluations.realism(config, print)
+
+
+def test_recovery_from_the_command_line(tmp_path):
+    done = run(
+        "--config=configs/recovery.py",
+        "--config.metric=psnr",
+        "--config.images=1",
+        "--config.side=16",
+        "--config.steps=5",
+        f"--config.out={tmp_path}",
+    )
+    assert done.returncode == 0, done.stderr
+    for text in ("Recovery of 1 images of 16x16 from noise", "from jpeg 10"):
+        assert text in done.stdout
+    for name in ("recovery.json", "recovery.csv", "pictures.png", "curves.png"):
+        assert (tmp_path / name).stat().st_size > 100
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

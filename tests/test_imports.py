@@ -20,14 +20,14 @@ version ops evaluate tables tensor_bundle terminal data training
 downloads torch_files heads
 distributions backbones
 pretrained
-objective model
+objective model realism
 initialization
 metric convert pictures
 published distances weight_files
 shipped
 metrics behaviour scoring
-weights bound recovery ranking colour_discrimination
-recovery_pictures ranking_pictures colour_pictures
+weights bound recovery ranking colour_discrimination realism_tables
+recovery_pictures ranking_pictures colour_pictures realism_pictures
 task evaluations cli heads_task
 pim_jax
 codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tiling

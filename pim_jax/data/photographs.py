@@ -1,4 +1,4 @@
-"""Photographs to try metrics on: those of a folder, or three inside scikit-image."""
+"""Photographs to try metrics on: those of a folder, or some inside scikit-image."""
 
 from pathlib import Path
 
@@ -11,6 +11,13 @@ PACKAGED = {
     "astronaut": skimage.data.astronaut,
     "cat": skimage.data.chelsea,
     "coffee": skimage.data.coffee,
+}
+
+# Photographs of one texture each, grey.
+TEXTURES = {
+    "brick": skimage.data.brick,
+    "grass": skimage.data.grass,
+    "gravel": skimage.data.gravel,
 }
 
 
@@ -33,6 +40,63 @@ def photographs(folder: str | Path, side: int, count: int = 0) -> dict[str, np.n
     else:
         found = {name: read() for name, read in [*PACKAGED.items()][: count or None]}
     return {name: square(pixels, side) for name, pixels in found.items()}
+
+
+def crops(folder: str | Path, side: int, count: int, seed: int = 0) -> np.ndarray:
+    """Squares of photographs at their own scale, none overlapping another.
+
+    Args:
+      folder: of image files; empty for the packaged ones.
+      side: pixels.
+      count: how many, drawn from all photographs.
+      seed: of the choice.
+
+    Returns: uint8 (count, side, side, 3), in random order.
+
+    Raises:
+      FileNotFoundError, ValueError: as `photographs`; they hold fewer crops.
+    """
+    if folder:
+        pictures = [images.read_pixels(path) for path in images.list_images(folder)]
+    else:
+        pictures = [read() for read in PACKAGED.values()]
+    found = [tile for picture in pictures for tile in tiles(picture, side)]
+    if len(found) < count:
+        raise ValueError(
+            f"the photographs hold {len(found)} crops of {side}x{side} pixels, fewer "
+            f"than {count}"
+        )
+    order = np.random.default_rng(seed).permutation(len(found))[:count]
+    return np.stack([found[i] for i in order])
+
+
+def textures(side: int, count: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Name -> crops of one texture that do not overlap, uint8 (count, side, side, 3).
+
+    Raises:
+      ValueError: they hold fewer crops.
+    """
+    chosen = {}
+    for name, read in TEXTURES.items():
+        found = tiles(np.repeat(read()[:, :, None], 3, axis=2), side)
+        if len(found) < count:
+            raise ValueError(
+                f"{name} holds {len(found)} crops of {side}x{side} pixels, fewer than "
+                f"{count}"
+            )
+        order = np.random.default_rng(seed).permutation(len(found))[:count]
+        chosen[name] = np.stack([found[i] for i in order])
+    return chosen
+
+
+def tiles(pixels: np.ndarray, side: int) -> list[np.ndarray]:
+    """All squares of a grid from the top left corner that fit into an image."""
+    height, width = pixels.shape[:2]
+    return [
+        pixels[top : top + side, left : left + side]
+        for top in range(0, height - side + 1, side)
+        for left in range(0, width - side + 1, side)
+    ]
 
 
 def square(pixels: np.ndarray, side: int) -> np.ndarray:
