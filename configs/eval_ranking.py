@@ -19,8 +19,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         )
     config = ml_collections.ConfigDict()
     config.evaluation = "ranking"
-    # Names, NAME=PATH with weights, or checkpoint folders; with commas.
-    config.metric = "ssim,ssim-luma,ms-ssim,ms-ssim-luma"
+    # Names, NAME=PATH with weights, or checkpoint folders, with commas; `all` stands for
+    # every metric that needs no download.
+    config.metric = "all"
     config.image = ""  # empty: coffee.png of scikit-image
     config.side = 256  # its middle square is resized to so many pixels
     config.psnr = 26.0  # dB, that all versions come near to

@@ -34,7 +34,7 @@ from pim_jax.data import (
     video,
 )
 from pim_jax.metric import Metric, PimMetric, untrained
-from pim_jax.metrics import METRICS
+from pim_jax.metrics import ABOUT, METRICS
 from pim_jax.model import ModelConfig
 from pim_jax.tables import Table
 from pim_jax.training import page
@@ -64,19 +64,28 @@ def names_in(text: str, key: str) -> list[str]:
     return names
 
 
+def _parts_of(text: str) -> list[str]:
+    """The parts of a list of metrics, `all` replaced by what it stands for."""
+    at_hand = [name for name, about in ABOUT.items() if not about.needs_download]
+    parts = []
+    for part in names_in(text, "metric"):
+        parts += at_hand if part == "all" else [part]
+    return [part for i, part in enumerate(parts) if part not in parts[:i]]
+
+
 def load_metrics(text: str) -> list[Named]:
     """The metrics of a comma-separated list.
 
     Each is a name in METRICS, a name with the path of its weights as NAME=PATH, or a
     checkpoint folder, which is called by its last part, or by all of it where that is
-    taken.
+    taken. `all` stands for every metric that needs no download.
 
     Raises:
       ValueError: the list is empty or names one twice; and as `pim_jax.load`.
       FileNotFoundError: as `pim_jax.load`.
     """
     loaded: list[Named] = []
-    for part in names_in(text, "metric"):
+    for part in _parts_of(text):
         name, _, path = part.partition("=")
         if name in METRICS:
             ours = name in shipped.SHIPPED

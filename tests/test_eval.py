@@ -260,6 +260,14 @@ def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
     assert trained["retrieval"] == start["retrieval"]
 
 
+def test_all_stands_for_what_is_at_hand():
+    names = [named.name for named in evaluations.load_metrics("ssim,all")]
+    assert names[:3] == ["ssim", "mse", "psnr"]
+    assert len(set(names)) == len(names)
+    assert {"vif", "fsimc"} < set(names)
+    assert not {"lpips-alex", "dists", "pim-5-published"} & set(names)
+
+
 def test_equal_folder_names_are_told_apart(tmp_path):
     for name in ("a/run", "b/run"):
         params = init_params(TINY, jax.random.key(0))

@@ -16,6 +16,7 @@ class About(NamedTuple):
       sees_negative: False where an image and its negative are at distance 0.
       backbone: the classifier whose weights it needs, a key of `pretrained.FILES`; None
         where it needs none.
+      published: its weights are another project's, fetched on first use.
     """
 
     reference: str
@@ -27,6 +28,12 @@ class About(NamedTuple):
     thresholded: bool = False
     sees_negative: bool = True
     backbone: str | None = None
+    published: bool = False
+
+    @property
+    def needs_download(self) -> bool:
+        """Whether its weights are elsewhere until they are fetched."""
+        return self.published or self.backbone is not None
 
 
 ABOUT = {
@@ -125,10 +132,12 @@ ABOUT = {
         "PIM, one Gaussian (Bhardwaj 2020), released weights",
         minimum_size=8,
         version="published",
+        published=True,
     ),
     "pim-5-published": About(
         "PIM, five Gaussians (Bhardwaj 2020), released weights",
         minimum_size=8,
         version="published",
+        published=True,
     ),
 }

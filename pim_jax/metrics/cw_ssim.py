@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from pim_jax.metrics import weightless
+from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import banded, colour
 
 MINIMUM_SIZE = 64
@@ -106,17 +107,8 @@ def cw_ssim(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
-    if image_a.shape != image_b.shape:
-        raise ValueError(
-            f"image_a and image_b must have one shape, found {image_a.shape} and "
-            f"{image_b.shape}"
-        )
-    n, height, width, _ = image_a.shape
-    if min(height, width) < MINIMUM_SIZE:
-        raise ValueError(
-            f"cw-ssim needs images of at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels, "
-            f"found {height}x{width}"
-        )
+    check_pair(image_a, image_b, "cw-ssim", MINIMUM_SIZE)
+    n = len(image_a)
     both = jnp.concatenate([image_a, image_b]).astype(jnp.float32)[..., 0]
     bands = jnp.moveaxis(_bands(both), 1, -1)
     a, b = bands[:n], bands[n:]

@@ -8,8 +8,9 @@ others they compare the appearance, here local statistics of log-Gabor bands.
 There is no official code to equal. The formulas are those of the port in pyiqa, with what
 it does differently from the paper: the contrast of a block is half the least of up to
 four blocks, five scales are weighted by the index of their orientation, and one frequency
-is left out. Its filter for the sensitivity of the eye is scrambled for images that are not
-square; here frequencies of both axes are in the same unit, whatever the size.
+is left out. Equal to it for luma of square images (`tests/golden/pyramid_metrics.py`); for
+others its filter for the sensitivity of the eye is reshaped with height and width
+exchanged, while here frequencies of both axes are in the same unit, whatever the size.
 
 The first image is the reference.
 """

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
+from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import banded, colour, pyramids
 
 _TAPS = (0.05, 0.25, 0.4, 0.25, 0.05)
@@ -133,14 +134,6 @@ def _distance_2017(
     return _nested_norm([x[:n] for x in pyramid], [x[n:] for x in pyramid])
 
 
-def _check(image_a: Array, image_b: Array) -> None:
-    if image_a.shape != image_b.shape:
-        raise ValueError(
-            f"image_a and image_b must have one shape, found {image_a.shape} and "
-            f"{image_b.shape}"
-        )
-
-
 def nlpd(
     image_a: Float[Array, "n h w c"],
     image_b: Float[Array, "n h w c"],
@@ -160,7 +153,7 @@ def nlpd(
     Raises:
       ValueError: the shapes differ, or the images are too small for `levels`.
     """
-    _check(image_a, image_b)
+    check_pair(image_a, image_b, "nlpd")
     levels = levels_for(*image_a.shape[1:3]) if levels is None else levels
 
     def response(image: Array) -> Array:
@@ -186,7 +179,7 @@ def nlpd_fast(
     Raises:
       ValueError: the shapes differ, or the images are too small for `levels`.
     """
-    _check(image_a, image_b)
+    check_pair(image_a, image_b, "nlpd")
     levels = levels_for(*image_a.shape[1:3]) if levels is None else levels
     a, b = (255 * x.astype(jnp.float32) for x in (image_a, image_b))
     return _distance_2017(a, b, levels)
@@ -249,7 +242,7 @@ def nlpd_gray(
     Raises:
       ValueError: the shapes differ.
     """
-    _check(image_a, image_b)
+    check_pair(image_a, image_b, "nlpd")
     n = image_a.shape[0]
     both = jnp.concatenate([image_a, image_b]).astype(jnp.float32)
     errors = jnp.stack(

@@ -3,15 +3,17 @@
 Source: Xue, Mou, Zhang & Feng 2013, "Perceptual fidelity aware mean squared error"
 (ICCV, https://doi.org/10.1109/ICCV.2013.93). The paper shows that the mean squared error
 plus that of a certain structure is the mean squared error after a Gaussian filter. The
-filter is that of its authors' MATLAB code: standard deviation 0.8, 7x7 taps of sum 1,
-positions within the image, luma. Assumed here: Rec. 601 luma, and images in [0, 1], so
-that values are those of the code, which takes 0 to 255, divided by 255^2.
+filter, standard deviation 0.8 with 7x7 taps of sum 1 at positions within the image, is
+that of a line of MATLAB code kept in a later work (DuanHuiyu/ARIQA); the authors' own code
+was not at hand. Assumed here: Rec. 601 luma, and images in [0, 1], so that values for 0 to
+255 are 255^2 times as large.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pim_jax.metrics import pixel, weightless
+from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import banded, colour
 
 WINDOW = 7
@@ -33,16 +35,7 @@ def pamse(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
-    if image_a.shape != image_b.shape:
-        raise ValueError(
-            f"image_a and image_b must have one shape, found {image_a.shape} and "
-            f"{image_b.shape}"
-        )
-    if min(image_a.shape[1:3]) < WINDOW:
-        raise ValueError(
-            f"pamse needs images of at least {WINDOW}x{WINDOW} pixels, found "
-            f"{image_a.shape[1]}x{image_a.shape[2]}"
-        )
+    check_pair(image_a, image_b, "pamse", WINDOW)
     difference = image_a.astype(jnp.float32) - image_b.astype(jnp.float32)
     smooth = banded.valid(difference, _WEIGHTS)
     return pixel.mean_squared_error(smooth, jnp.zeros_like(smooth))

@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pim_jax import published
 from pim_jax.metrics import ABOUT, METRICS
 
 # Loading these needs files that are not here.
-NEEDS_FILES = set(published.ARCHIVES) | {n for n in ABOUT if ABOUT[n].backbone}
+NEEDS_FILES = {name for name, about in ABOUT.items() if about.needs_download}
 WEIGHTLESS = sorted(set(METRICS) - NEEDS_FILES)
 
 
