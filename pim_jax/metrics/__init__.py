@@ -13,7 +13,7 @@ not been made.
 
 from collections.abc import Callable
 
-from pim_jax import published
+from pim_jax import published, shipped
 from pim_jax.metric import Metric
 from pim_jax.metrics import (
     cw_ssim,
@@ -62,6 +62,7 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "lpips-vgg-baseline": lpips.load_vgg_baseline,
     "lpips-squeeze-baseline": lpips.load_squeeze_baseline,
     "dists": dists.load_dists,
+    "pim-1-small": shipped.load_pim_1_small,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,
 }

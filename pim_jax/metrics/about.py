@@ -128,6 +128,11 @@ ABOUT = {
         largest=1.0,
         backbone="vgg16",
     ),
+    "pim-1-small": About(
+        "PIM-1 at a quarter of its width, trained by this project",
+        minimum_size=8,
+        version="2c47f26a",
+    ),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",
         minimum_size=8,

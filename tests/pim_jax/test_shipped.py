@@ -1,0 +1,93 @@
+"""Weights that ship with the package: they load offline, and 16 bits do not matter."""
+
+import dataclasses
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pim_jax
+from pim_jax import shipped, weight_files
+from pim_jax.data import distortions, photographs
+from pim_jax.metric import pim_metric, untrained
+
+NAMES = list(shipped.SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Photographs of 64x64 with five versions of each, from barely to badly changed."""
+    found = photographs.photographs("", 64)
+    steps = [
+        (distortions.noise, 2),
+        (distortions.blur, 0.6),
+        (distortions.jpeg, 60),
+        (distortions.colour_shift, 10),
+        (distortions.contrast, 0.4),
+    ]
+    a = np.stack([x for x in found.values() for _ in steps])
+    b = np.stack([apply(x, s, 0) for x in found.values() for apply, s in steps])
+    return jnp.asarray(a / 255, jnp.float32), jnp.asarray(b / 255, jnp.float32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loads_without_network_or_cache(name, tmp_path, monkeypatch, pairs):
+    monkeypatch.setenv("PIM_JAX_CACHE", str(tmp_path))
+    metric = pim_jax.load(name)
+    assert metric.name == name
+    assert metric.version == pim_jax.METRICS[name]().version != ""
+    a, b = pairs
+    assert (metric(a, a) == 0).all()
+    assert (metric(a, b) > 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_files_are_small_and_have_a_card(name):
+    folder = shipped.folder_of(name)
+    packaged = folder.parent
+    assert sum(p.stat().st_size for p in packaged.rglob("*") if p.is_file()) < 8e6
+    card = (packaged / f"{name}.md").read_text(encoding="utf-8")
+    for word in ("SHA-256", "licence", "seed", "train.py", "data"):
+        assert word.lower() in card.lower()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sixteen_bits_change_distances_by_less_than_a_hundredth(name, pairs):
+    """Whatever the weights were before they were rounded."""
+    params, config = weight_files.read(shipped.folder_of(name))
+    exact = pim_metric(params, config, name)
+    generator = np.random.default_rng(0)
+
+    def within_rounding(x):
+        # Any float32 that rounds to this float16 value may have been the original.
+        return x * (1 + generator.uniform(-(2.0**-11), 2.0**-11, np.shape(x)))
+
+    original = jax.tree.map(
+        lambda x: np.asarray(within_rounding(np.asarray(x)), np.float32), params
+    )
+    a, b = pairs
+    stored, unrounded = exact(a, b), pim_metric(original, config, name)(a, b)
+    assert np.max(np.abs(stored / unrounded - 1)) < 0.01
+
+
+def test_damaged_weights_are_refused(tmp_path, monkeypatch):
+    name = NAMES[0]
+    folder = tmp_path / "packaged" / name
+    shutil.copytree(shipped.folder_of(name), folder)
+    (folder / shipped.CHECKSUM).write_text("0" * 64 + "  weights.npz\n")
+    monkeypatch.setattr(shipped, "folder_of", lambda name: folder)
+    with pytest.raises(ValueError, match="SHA-256 of its weights is"):
+        pim_jax.load(name)
+
+
+def test_other_weights_of_the_same_architecture(tmp_path):
+    name = NAMES[0]
+    params, config = weight_files.read(shipped.folder_of(name))
+    weight_files.write(tmp_path / "mine", params, config)
+    assert pim_jax.load(name, tmp_path / "mine").version == ""
+    wider = dataclasses.replace(config, mixtures=2)
+    weight_files.write(tmp_path / "other", untrained(wider).params, wider)
+    with pytest.raises(ValueError, match="expected ModelConfig"):
+        pim_jax.load(name, tmp_path / "other")
