@@ -45,7 +45,10 @@ def train(tmp_path, *flags, config="config.py"):
     ("flags", "text"),
     [
         (["--config.optimizer.lerning_rate=1"], 'Did you mean "learning_rate"'),
-        ([], "error: config.task is 'pin', expected one of ['codec', 'pim', 'toy']"),
+        (
+            [],
+            "error: config.task is 'pin', expected one of ['codec', 'heads', 'pim', 'toy']",
+        ),
     ],
 )
 def test_one_line(tmp_path, flags, text):
