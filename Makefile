@@ -17,8 +17,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints/$(SET).txt
 	$(BIN)/python -m pip install --quiet -c constraints/$(SET).txt -e '.[$(EXTRAS)]'
 	touch $@
 
-# Trains a small PIM on two packaged clips, scores it beside its untrained self, and
-# compresses a photograph beside JPEG.
+# Trains a small PIM on two packaged clips, scores it beside its untrained self, compresses
+# a photograph beside JPEG, and lets all metrics rank eight distortions of it.
 demo: install
 	$(BIN)/python train.py --config=configs/pim.py:demo --workdir=runs/demo
 	$(BIN)/python eval.py --config=configs/eval_behaviour.py:demo \
@@ -26,6 +26,8 @@ demo: install
 	    --config.data.crop=32
 	$(BIN)/python eval.py --config=configs/eval_photograph.py \
 	    --config.report=runs/demo/report.html --config.out=runs/demo/photograph
+	$(BIN)/python eval.py --config=configs/eval_ranking.py --config.metric=all,runs/demo \
+	    --config.report=runs/demo/report.html --config.out=runs/demo/ranking
 	@echo "Curves and pictures: runs/demo/report.html   Tables: runs/demo/behaviour/"
 
 test: install
@@ -39,11 +41,13 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# With COMPRESSAI_PYTHON=..., a Python that has CompressAI, its codec is timed as well.
+# With COMPRESSAI_PYTHON=..., a Python that has CompressAI, its codec is timed as well; with
+# METRICS_PYTHON=..., one that has piq, lpips, pytorch-msssim and DISTS-pytorch, theirs.
 bench: install
 	$(BIN)/python -m tests.benchmarks.speed --out=runs/bench.json
 	$(BIN)/python -m tests.benchmarks.range_coder_speed --out=runs/range_coder.json
 	$(BIN)/python -m tests.benchmarks.codec_speed --out=runs/codec_speed.json
+	$(BIN)/python -m tests.benchmarks.metric_speed --out=runs/metric_speed.json
 
 # Makes the averaged weights of a run those that ship: make ship-codec RUN=runs/codec
 ship-codec: install

@@ -5,10 +5,10 @@
     python -m tests.benchmarks.metric_speed --out=FILE --metrics=gmsd,vsi
 
 PATH is a Python with `pip install piq lpips pytorch-msssim DISTS-pytorch`. Every metric of
-METRICS that loads without a file is compiled and timed at 512x768, one pair, and at 64x64,
-16 pairs. Both sides have as many threads, each in a process of its own, and take turns:
-while one is timed the other waits. `ratio` is ours by theirs in one round; below 1 ours is
-faster. Without PATH ours are timed alone.
+METRICS is compiled and timed at 512x768, one pair, and at 64x64, 16 pairs; networks whose
+weights would be downloaded have random ones. Both sides have as many threads, each in a
+process of its own, and take turns: while one is timed the other waits. `ratio` is ours by
+theirs in one round; below 1 ours is faster. Without PATH ours are timed alone.
 """
 
 import argparse
@@ -26,9 +26,9 @@ import numpy as np
 import rich
 from rich.table import Table
 
-from pim_jax import published
+from pim_jax import backbones, pretrained, published
 from pim_jax.metric import Metric
-from pim_jax.metrics import METRICS
+from pim_jax.metrics import ABOUT, METRICS
 from tests.benchmarks import speed, timing
 
 REFERENCE = Path(__file__).with_name("metric_reference.py")
@@ -50,6 +50,9 @@ REFERENCES: dict[str, tuple[str, ...]] = {
     "lpips-squeeze": ("lpips squeeze",),
     "dists": ("DISTS_pytorch",),
 }
+
+# Other heads on the same backbone take as long.
+NAMES = [name for name in METRICS if not name.endswith(("-v0.0", "-baseline"))]
 
 
 class Reference:
@@ -105,14 +108,22 @@ class Reference:
 
 
 def loaded(names: Sequence[str]) -> tuple[dict[str, Metric], list[str]]:
-    """The metrics that load without a file, and lines that say why others do not."""
+    """The metrics, networks with random weights, and why some of them are left out."""
     found, skipped = {}, []
     for name in names:
         if name in published.ARCHIVES and not published.is_cached(name):
             skipped.append(f"{name}: its weights are not here")
             continue
+        backbone = ABOUT[name].backbone
         try:
-            found[name] = METRICS[name]()
+            if backbone:
+                # On random weights it is as fast as on trained ones.
+                with tempfile.TemporaryDirectory() as folder:
+                    path = Path(folder) / "random.npz"
+                    pretrained.write(path, backbones.random_params(backbone))
+                    found[name] = METRICS[name](path)
+            else:
+                found[name] = METRICS[name]()
         except (FileNotFoundError, ValueError) as error:
             skipped.append(f"{name}: {str(error)[:200]}")
     return found, skipped
@@ -218,7 +229,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="How fast the metrics are here.")
     parser.add_argument("--out", required=True, type=Path, help="JSON file to write")
-    parser.add_argument("--metrics", default=",".join(METRICS), help="names, by commas")
+    parser.add_argument("--metrics", default=",".join(NAMES), help="names, by commas")
     parser.add_argument(
         "--metrics_python",
         default=os.environ.get("METRICS_PYTHON"),
