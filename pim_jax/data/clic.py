@@ -60,13 +60,7 @@ class Oracle:
         """
         self.rows = rows
         self._folder = Path(folder)
-        names = sorted({name for row in rows for name in row[:3]})
-        missing = [name for name in names if not (self._folder / name).is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(names)} images are not in {folder}, first of "
-                f"all {missing[0]}"
-            )
+        images.require(folder, (name for row in rows for name in row[:3]))
 
     def __len__(self) -> int:
         """The number of rows."""

@@ -82,13 +82,7 @@ class Versions:
         self._folder = Path(folder)
         pairs = {(row.reference, name) for row in rows for name in (row.a, row.b)}
         self.pairs = sorted(pairs)
-        names = sorted({name for pair in self.pairs for name in pair})
-        missing = [name for name in names if not (self._folder / name).is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(names)} images are not in {folder}, first of "
-                f"all {missing[0]}"
-            )
+        images.require(folder, (name for pair in self.pairs for name in pair))
 
     def __len__(self) -> int:
         """The number of distinct pairs."""

@@ -4,7 +4,7 @@ Embedded colour profiles are not applied: like the published metric code, the nu
 the file are taken to be sRGB.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import av
@@ -79,6 +79,17 @@ def list_images(folder: str | Path) -> list[Path]:
     if not files:
         raise FileNotFoundError(f"no image file ({', '.join(SUFFIXES)}) in {folder}")
     return files
+
+
+def require(folder: str | Path, names: Iterable[str]) -> None:
+    """Raises FileNotFoundError if one of the named files is not in `folder`."""
+    wanted = sorted(set(names))
+    missing = [name for name in wanted if not (Path(folder) / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(wanted)} images are not in {folder}, first of all "
+            f"{missing[0]}"
+        )
 
 
 def _guarded(path: str | Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
+from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import banded, colour, pyramids
 
 MINIMUM_SIZE = 65
@@ -137,17 +138,8 @@ def _both(
     reference: Float[Array, "n h w 1"], distorted: Float[Array, "n h w 1"]
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Bits per pixel: IFC of the distorted image, and of the reference itself."""
-    if reference.shape != distorted.shape:
-        raise ValueError(
-            "reference and distorted image must have one shape, found "
-            f"{reference.shape} and {distorted.shape}"
-        )
-    n, height, width, _ = reference.shape
-    if min(height, width) < MINIMUM_SIZE:
-        raise ValueError(
-            f"ifc needs images of at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels, found "
-            f"{height}x{width}"
-        )
+    check_pair(reference, distorted, "ifc", MINIMUM_SIZE)
+    n = len(reference)
     both = jnp.concatenate([reference, distorted]).astype(jnp.float32)[..., 0]
     # Bands do not see the mean; without it they have more digits.
     both = 255 * (both - jnp.mean(both, axis=(1, 2), keepdims=True))

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
+from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import colour
 
 BLOCK = 16  # of the local statistics, at every fourth pixel
@@ -236,8 +237,8 @@ def mad(
     gradient.
 
     Equal within 1e-4 of the value to `MAD` of pyiqa for square images of one channel.
-    Given RGB, pyiqa rounds luma to integers, or, by default, compares the three channels
-    and mixes up their blocks: its default values belong to no definition.
+    Given RGB, pyiqa rounds luma to integers, or, by default, compares the three channels;
+    that value is not the mean of the channels' own, and is not reproduced here.
 
     Args:
       reference, distorted: luma of one shape in [0, 1], at least 16x16.
@@ -245,16 +246,7 @@ def mad(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
-    if reference.shape != distorted.shape:
-        raise ValueError(
-            "reference and distorted image must have one shape, found "
-            f"{reference.shape} and {distorted.shape}"
-        )
-    if min(reference.shape[1:3]) < BLOCK:
-        raise ValueError(
-            f"mad needs images of at least {BLOCK}x{BLOCK} pixels, found "
-            f"{reference.shape[1]}x{reference.shape[2]}"
-        )
+    check_pair(reference, distorted, "mad", BLOCK)
     a, b = (255 * x.astype(jnp.float32)[..., 0] for x in (reference, distorted))
     detection, appearance = _detection(a, b), _appearance(a, b)
     visible = (detection > 0) & (appearance > 0)

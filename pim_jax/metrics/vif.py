@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
+from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import banded, colour
 
 MINIMUM_SIZE = 41
@@ -69,17 +70,7 @@ def vif(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
-    if reference.shape != distorted.shape:
-        raise ValueError(
-            "reference and distorted image must have one shape, found "
-            f"{reference.shape} and {distorted.shape}"
-        )
-    height, width = reference.shape[1:3]
-    if min(height, width) < MINIMUM_SIZE:
-        raise ValueError(
-            f"vif needs images of at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels, found "
-            f"{height}x{width}"
-        )
+    check_pair(reference, distorted, "vif", MINIMUM_SIZE)
     # Second moments about the mean of each image lose fewer digits than about 0.
     r, d = (
         255 * (x - jnp.mean(x, axis=(1, 2, 3), keepdims=True))
