@@ -139,7 +139,7 @@ def _both(
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Bits per pixel: IFC of the distorted image, and of the reference itself."""
     check_pair(reference, distorted, "ifc", MINIMUM_SIZE)
-    n = len(reference)
+    n, height, width, _ = reference.shape
     both = jnp.concatenate([reference, distorted]).astype(jnp.float32)[..., 0]
     # Bands do not see the mean; without it they have more digits.
     both = 255 * (both - jnp.mean(both, axis=(1, 2), keepdims=True))
