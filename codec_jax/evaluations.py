@@ -14,7 +14,7 @@ from codec_jax.models.config import MODELS
 from codec_jax.photograph import photograph
 from codec_jax.toy.evaluation import toy
 from pim_jax.data import images
-from pim_jax.evaluations import names_in
+from pim_jax.named import names_in
 from pim_jax.tables import Score, Table
 
 Progress = Callable[[str], None]

@@ -13,8 +13,8 @@ import pim_jax
 from codec_jax import evaluate
 from codec_jax.classical import Pixels
 from pim_jax.data import images
-from pim_jax.evaluations import names_in
 from pim_jax.metrics import ssim
+from pim_jax.named import names_in
 
 Progress = Callable[[str], None]
 Score = Callable[[Pixels, Pixels], float]

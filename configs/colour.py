@@ -22,6 +22,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.evaluation = "colour"
     # Names, NAME=PATH with weights, or checkpoint folders; with commas.
     config.metric = "psnr,ssim"
+    config.untrained = True  # beside each PIM metric, the same one before training
     # Y of the patches, where white has 1. The brighter, the fewer of the centres are
     # inside sRGB: 14 of 25 up to 0.15, 12 at 0.2, 5 at 0.5.
     config.luminance = 0.15

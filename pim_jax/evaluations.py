@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import ml_collections
 import numpy as np
@@ -20,9 +19,7 @@ from pim_jax import (
     recovery,
     recovery_pictures,
     scoring,
-    shipped,
     weight_files,
-    weights,
 )
 from pim_jax.data import (
     comparisons,
@@ -33,69 +30,13 @@ from pim_jax.data import (
     photographs,
     video,
 )
-from pim_jax.metric import Metric, PimMetric, untrained
-from pim_jax.metrics import ABOUT, METRICS
+from pim_jax.metric import PimMetric, untrained
 from pim_jax.model import ModelConfig
+from pim_jax.named import load_metrics, names_in, with_untrained
 from pim_jax.tables import Table
 from pim_jax.training import page
 
 Progress = Callable[[str], None]
-
-
-class Named(NamedTuple):
-    """A metric, what it is called in tables, and the folder it came from, if any."""
-
-    name: str
-    metric: Metric
-    folder: str | None
-
-
-def names_in(text: str, key: str) -> list[str]:
-    """The parts of a list with commas, the value of `config.KEY`.
-
-    Raises:
-      ValueError: there is none, or one twice.
-    """
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    if not names:
-        raise ValueError(f"config.{key} must name at least one, found none")
-    if len(set(names)) < len(names):
-        raise ValueError(f"config.{key} names one twice: {text}")
-    return names
-
-
-def _parts_of(text: str) -> list[str]:
-    """The parts of a list of metrics, `all` replaced by what it stands for."""
-    at_hand = [name for name, about in ABOUT.items() if not about.needs_download]
-    parts = []
-    for part in names_in(text, "metric"):
-        parts += at_hand if part == "all" else [part]
-    return [part for i, part in enumerate(parts) if part not in parts[:i]]
-
-
-def load_metrics(text: str) -> list[Named]:
-    """The metrics of a comma-separated list.
-
-    Each is a name in METRICS, a name with the path of its weights as NAME=PATH, or a
-    checkpoint folder, which is called by its last part, or by all of it where that is
-    taken. `all` stands for every metric that needs no download.
-
-    Raises:
-      ValueError: the list is empty or names one twice; and as `pim_jax.load`.
-      FileNotFoundError: as `pim_jax.load`.
-    """
-    loaded: list[Named] = []
-    for part in _parts_of(text):
-        name, _, path = part.partition("=")
-        if name in METRICS:
-            ours = name in shipped.SHIPPED
-            folder = (path or str(shipped.folder_of(name))) if ours else None
-            loaded.append(Named(name, weights.load(name, path or None), folder))
-            continue
-        metric = weights.load(part)
-        taken = metric.name in {named.name for named in loaded}
-        loaded.append(Named(part if taken else metric.name, metric, part))
-    return loaded
 
 
 def bapps(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
@@ -209,23 +150,21 @@ def behaviour_table(
     )
     count = max(config.frames, config.others + 1)
     x, y = held_out_pairs(config.data, count, config.seed)
-    all_metrics: dict[str, Metric] = {}
     bounds: dict[str, behaviour.Bound] = {}
-    for named in metrics:
-        all_metrics[named.name] = named.metric
-        if not isinstance(named.metric, PimMetric):
+    for name, metric, folder in metrics:
+        if not isinstance(metric, PimMetric):
             continue
-        seed = weight_files.initial_seed(named.folder) if named.folder else 0
-        stored = bound.with_joint_encoder(named.folder) if named.folder else None
+        stored = bound.with_joint_encoder(folder) if folder else None
         if stored:
-            bounds[named.name] = bound.bound_of(*stored, config.bound_batch)
+            bounds[name] = bound.bound_of(*stored, config.bound_batch)
         if config.untrained:
-            twin = f"{named.name} untrained"
-            model = named.metric.config
-            all_metrics[twin] = untrained(model, seed)
-            start = bound.initial_params(model, seed)
-            bounds[twin] = bound.bound_of(start, model, config.bound_batch)
-    return behaviour.run(all_metrics, x, y, bounds, settings, progress)
+            seed = weight_files.initial_seed(folder) if folder else 0
+            start = bound.initial_params(metric.config, seed)
+            bounds[f"{name} untrained"] = bound.bound_of(
+                start, metric.config, config.bound_batch
+            )
+    compared = with_untrained(metrics, config.untrained)
+    return behaviour.run(compared, x, y, bounds, settings, progress)
 
 
 def held_out_pairs(
@@ -306,7 +245,7 @@ def rank(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
 
 def colour(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """Colour discrimination beside MacAdam's; writes a picture to `config.out`."""
-    metrics = {named.name: named.metric for named in load_metrics(config.metric)}
+    metrics = with_untrained(load_metrics(config.metric), config.untrained)
     found = colour_discrimination.run(metrics, config.luminance, config.side, progress)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)

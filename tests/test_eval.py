@@ -14,7 +14,7 @@ import pytest
 import skimage.data
 import small_bapps
 
-from pim_jax import evaluations, weight_files
+from pim_jax import evaluations, named, weight_files
 from pim_jax.initialization import init_params
 from pim_jax.model import ModelConfig
 
@@ -226,7 +226,7 @@ def test_wrong_settings_are_named(tmp_path):
         evaluations.bapps(config, print)
     for text, message in (("ssim,ssim", "names one twice"), (" ,", "found none")):
         with pytest.raises(ValueError, match=message):
-            evaluations.load_metrics(text)
+            named.load_metrics(text)
 
 
 def test_clic_needs_its_files():
@@ -261,7 +261,7 @@ def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
 
 
 def test_all_stands_for_what_is_at_hand():
-    names = [named.name for named in evaluations.load_metrics("ssim,all")]
+    names = [found.name for found in named.load_metrics("ssim,all")]
     assert names[:3] == ["ssim", "mse", "psnr"]
     assert len(set(names)) == len(names)
     assert {"vif", "fsimc"} < set(names)
@@ -273,5 +273,5 @@ def test_equal_folder_names_are_told_apart(tmp_path):
         params = init_params(TINY, jax.random.key(0))
         weight_files.write(tmp_path / name, params, TINY)
     text = f"{tmp_path}/a/run,{tmp_path}/b/run"
-    names = [named.name for named in evaluations.load_metrics(text)]
+    names = [found.name for found in named.load_metrics(text)]
     assert names == ["run", f"{tmp_path}/b/run"]

@@ -27,7 +27,7 @@ published distances weight_files
 shipped
 metrics behaviour scoring
 weights bound recovery ranking colour_discrimination realism_tables
-recovery_pictures ranking_pictures colour_pictures realism_pictures
+named recovery_pictures ranking_pictures colour_pictures realism_pictures
 task evaluations cli heads_task
 pim_jax
 codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tiling
