@@ -1,6 +1,7 @@
 """Weights that ship with the package: they load offline, and 16 bits do not matter."""
 
 import dataclasses
+import json
 import shutil
 
 import jax
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 import pim_jax
-from pim_jax import shipped, weight_files
+from pim_jax import convert, shipped, weight_files
 from pim_jax.data import distortions, photographs
 from pim_jax.metric import pim_metric, untrained
+from tests.benchmarks import tensorflow_reference
 
 NAMES = list(shipped.SHIPPED)
 
@@ -91,3 +93,26 @@ def test_other_weights_of_the_same_architecture(tmp_path):
     weight_files.write(tmp_path / "other", untrained(wider).params, wider)
     with pytest.raises(ValueError, match="expected ModelConfig"):
         pim_jax.load(name, tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_in_the_published_layout(name, tmp_path, write_bundle, pairs):
+    params, config = weight_files.read(shipped.folder_of(name))
+    (tmp_path / "config.json").write_text(json.dumps(convert.published_config(config)))
+    write_bundle(tmp_path / "weights", convert.to_published(params, config))
+    a, b = pairs
+    np.testing.assert_array_equal(
+        pim_jax.load(tmp_path)(a, b), pim_jax.load(name)(a, b)
+    )
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_to_the_published_computation_in_tensorflow(name, pairs):
+    pytest.importorskip("tensorflow")
+    params, config = weight_files.read(shipped.folder_of(name))
+    a, b = pairs
+    found = tensorflow_reference.make(params, config)(np.asarray(a), np.asarray(b))
+    with jax.default_matmul_precision("highest"):
+        expected = pim_jax.load(name)(a, b)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
