@@ -147,6 +147,7 @@ VARIANTS = {
     "paper": {"objective.reduction": "sum", "objective.temperature": 100.0},
     "demo": {"data.jitter_px": 1, "data.brightness": 0.1, "data.scale": (1.0, 1.5)},
     "small": {"model.dtype": "bfloat16"},
+    "pim-1-small": {},
 }
 
 
