@@ -10,8 +10,8 @@ and upper limit; JND; preferences that a shift of some pixels changes; and votes
 of versions of a picture (`reference,a,b,votes_b,votes`), with differences to a baseline
 and a bootstrap over pictures.
 
-Hardware: any. Time, two CPU cores: minutes for the votes of 462 versions of 512x512
-(`docs/results.md`); BAPPS as in `configs/eval_bapps.py`, and as much again for each
+Hardware: any. Time, two CPU cores: for votes on 462 versions of 512x512 a quarter of an
+hour for all metrics that need no download together; BAPPS as in `configs/eval_bapps.py`, and as much again for each
 shift. Result: tables on the screen, and OUT/judgements.{json,csv,png}.
 """
 
