@@ -7,8 +7,9 @@ metric tensor of each metric, and of some colour spaces
 (`pim_jax/colour_discrimination.py`).
 
 Hardware and time, two CPU cores: seconds for metrics without weights, half a minute for
-PIM-1, minutes for PIM-5 at full width. Result: OUT/colour.{json,csv} and ellipses in xy, OUT/ellipses.png. No
-space that is known makes equal circles of all 25: expect partial success.
+PIM-1, minutes for PIM-5 at full width. Result: OUT/colour.{json,csv} and ellipses in xy,
+OUT/ellipses.png. No space that is known makes equal circles of all 25: expect partial
+success.
 """
 
 import ml_collections

@@ -11,8 +11,9 @@ of versions of a picture (`reference,a,b,votes_b,votes`), with differences to a 
 and a bootstrap over pictures.
 
 Hardware: any. Time, two CPU cores: for votes on 462 versions of 512x512 a quarter of an
-hour for all metrics that need no download together; BAPPS as in `configs/eval_bapps.py`, and as much again for each
-shift. Result: tables on the screen, and OUT/judgements.{json,csv,png}.
+hour for all metrics that need no download together; BAPPS as in `configs/eval_bapps.py`,
+and as much again for each shift. Result: tables on the screen, and
+OUT/judgements.{json,csv,png}.
 """
 
 import ml_collections

@@ -8,9 +8,9 @@ distortions, with other pairs and with other samples of a texture
 (`pim_jax/realism.py`, `pim_jax/realism_tables.py`).
 
 Hardware and time, two CPU cores: three minutes for `pim-1-small`; longer for the full
-width, which was not measured. Result: tables,
-OUT/realism.{json,csv}, and curves over the strengths (OUT/curves.png). Measures of sets do
-not know pairs: permuted:paired is near 1, where squared error has far more.
+width, which was not measured. Result: tables, OUT/realism.{json,csv}, and curves over the
+strengths (OUT/curves.png). Measures of sets do not know pairs: permuted:paired is near 1,
+where squared error has far more.
 """
 
 import ml_collections
