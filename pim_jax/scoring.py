@@ -301,6 +301,21 @@ def with_clic(two_afc: Table, clic_scores: Table) -> Table:
     )
 
 
+def _of_versions(
+    metric: Metric, versions: Versions, rows: list[Comparison], batch_size: int
+) -> np.ndarray:
+    """Distances of a and of b from the reference of every comparison, (2, rows)."""
+    (distance,) = source_distances(
+        metric, versions, [("reference", "image")], batch_size
+    )
+    of = dict(zip(versions.pairs, distance, strict=True))
+    return (
+        np.array([[of[row.reference, name] for row in rows for name in (row.a, row.b)]])
+        .reshape(-1, 2)
+        .T
+    )
+
+
 def comparisons_table(
     metrics: Mapping[str, Metric],
     rows: list[Comparison],
@@ -337,53 +352,39 @@ def comparisons_table(
             f"the baseline {baseline!r} is not among the metrics {[*metrics]}"
         )
     versions = Versions(rows, folder)
-    position = {pair: i for i, pair in enumerate(versions.pairs)}
-    a = np.array([position[row.reference, row.a] for row in rows])
-    b = np.array([position[row.reference, row.b] for row in rows])
     votes_b = np.array([row.votes_b for row in rows])
     votes = np.array([row.votes for row in rows])
     pictures, picture = np.unique([row.reference for row in rows], return_inverse=True)
 
-    def per_picture(values: np.ndarray) -> np.ndarray:
-        return np.bincount(picture, values, minlength=len(pictures))
-
     def samples(agreeing: np.ndarray) -> np.ndarray:
         return evaluate.bootstrap_samples(
             lambda hit, of: hit.sum() / of.sum(),
-            [per_picture(agreeing), per_picture(votes)],
+            [np.bincount(picture, values) for values in (agreeing, votes)],
             resamples,
             seed,
         )
 
+    def share(agreeing: np.ndarray, drawn: np.ndarray) -> Score:
+        return Score(float(agreeing.sum() / votes.sum()), *evaluate.interval(drawn))
+
     agreeing = {}
     for name, metric in metrics.items():
         progress(f"{name}: {len(versions)} versions of {len(pictures)} pictures")
-        (distance,) = source_distances(
-            metric, versions, [("reference", "image")], batch_size
-        )
-        agreeing[name] = evaluate.agreeing_votes(
-            distance[a], distance[b], votes_b, votes
-        )
+        distance_a, distance_b = _of_versions(metric, versions, rows, batch_size)
+        agreeing[name] = evaluate.agreeing_votes(distance_a, distance_b, votes_b, votes)
     drawn = {name: samples(values) for name, values in agreeing.items()}
     scores = {
         name: {
-            "agreement": Score(
-                float(values.sum() / votes.sum()), *evaluate.interval(drawn[name])
-            ),
-            f"minus {baseline}": Score(
-                float((values - agreeing[baseline]).sum() / votes.sum()),
-                *evaluate.interval(drawn[name] - drawn[baseline]),
+            "agreement": share(values, drawn[name]),
+            f"minus {baseline}": share(
+                values - agreeing[baseline], drawn[name] - drawn[baseline]
             ),
         }
         for name, values in agreeing.items()
     }
-    scores[RATERS] = {"agreement": Score(evaluate.raters_agree(votes_b, votes))}
     best = np.maximum(votes_b, votes - votes_b)
-    scores[LIMIT] = {
-        "agreement": Score(
-            float(best.sum() / votes.sum()), *evaluate.interval(samples(best))
-        )
-    }
+    scores[RATERS] = {"agreement": Score(evaluate.raters_agree(votes_b, votes))}
+    scores[LIMIT] = {"agreement": share(best, samples(best))}
     return Table(
         "Votes on pairs of versions",
         {"agreement": "%", f"minus {baseline}": "%"},

@@ -53,8 +53,14 @@ def test_the_table(results):
 
 
 def test_pictures(results):
-    recovery_pictures.grid(results, REFERENCE)
-    recovery_pictures.curves(results)
+    titles = [a.get_title() for a in recovery_pictures.grid(results, REFERENCE).axes]
+    # For each start the reference, the start and the end of every metric.
+    assert titles.count("reference") == len(results)
+    assert len(titles) == sum(2 + len(metrics) for metrics in results.values())
+    panels = recovery_pictures.curves(results).axes
+    assert [len(panel.lines) for panel in panels[::2]] == [
+        len(metrics) for metrics in results.values()
+    ]
 
 
 def test_a_gradient_that_is_not_finite_is_named():
