@@ -309,11 +309,8 @@ def _of_versions(
         metric, versions, [("reference", "image")], batch_size
     )
     of = dict(zip(versions.pairs, distance, strict=True))
-    return (
-        np.array([[of[row.reference, name] for row in rows for name in (row.a, row.b)]])
-        .reshape(-1, 2)
-        .T
-    )
+    pairs = [(of[row.reference, row.a], of[row.reference, row.b]) for row in rows]
+    return np.array(pairs).T
 
 
 def comparisons_table(
