@@ -19,7 +19,6 @@ from pim_jax import (
     recovery,
     recovery_pictures,
     scoring,
-    weight_files,
 )
 from pim_jax.data import (
     comparisons,
@@ -32,7 +31,7 @@ from pim_jax.data import (
 )
 from pim_jax.metric import PimMetric, untrained
 from pim_jax.model import ModelConfig
-from pim_jax.named import load_metrics, names_in, with_untrained
+from pim_jax.named import by_name, initial_seed, load_metrics, names_in, with_untrained
 from pim_jax.tables import Table
 from pim_jax.training import page
 
@@ -41,7 +40,7 @@ Progress = Callable[[str], None]
 
 def bapps(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """BAPPS 2AFC and JND, as `config.parts` says."""
-    metrics = load_metrics(config.metric)
+    metrics = by_name(config.metric)
     parts = [part.strip() for part in config.parts.split(",")]
     makers = {
         "2afc": (judgements.two_afc, scoring.two_afc_table),
@@ -55,7 +54,7 @@ def bapps(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
         read, make = makers[part]
         tables.append(
             make(
-                {named.name: named.metric for named in metrics},
+                metrics,
                 read(config.data_dir),
                 batch_size=config.batch_size,
                 resamples=config.resamples,
@@ -69,12 +68,12 @@ def bapps(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
 
 def clic2021(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """CLIC 2021 perceptual task."""
-    metrics = load_metrics(config.metric)
+    metrics = by_name(config.metric)
     for key in ("oracle", "data_dir"):
         if not config[key]:
             raise ValueError(f"config.{key} must be set: CLIC 2021 is not downloaded")
     table = scoring.clic_table(
-        {named.name: named.metric for named in metrics},
+        metrics,
         scoring.clic_oracle(config.oracle, config.data_dir),
         batch_size=config.batch_size,
         resamples=config.resamples,
@@ -94,7 +93,7 @@ def judgement_tables(
             "set at least one of config.bapps_dir, config.clic_oracle and "
             "config.comparisons"
         )
-    metrics = {named.name: named.metric for named in load_metrics(config.metric)}
+    metrics = by_name(config.metric)
     common = {
         "resamples": config.resamples,
         "seed": config.seed,
@@ -151,15 +150,15 @@ def behaviour_table(
     count = max(config.frames, config.others + 1)
     x, y = held_out_pairs(config.data, count, config.seed)
     bounds: dict[str, behaviour.Bound] = {}
-    for name, metric, folder in metrics:
+    for named in metrics:
+        name, metric, folder = named
         if not isinstance(metric, PimMetric):
             continue
         stored = bound.with_joint_encoder(folder) if folder else None
         if stored:
             bounds[name] = bound.bound_of(*stored, config.bound_batch)
         if config.untrained:
-            seed = weight_files.initial_seed(folder) if folder else 0
-            start = bound.initial_params(metric.config, seed)
+            start = bound.initial_params(metric.config, initial_seed(named))
             bounds[f"{name} untrained"] = bound.bound_of(
                 start, metric.config, config.bound_batch
             )
@@ -201,7 +200,7 @@ def held_out_pairs(
 
 def recover(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """Reference image recovery; writes two pictures to `config.out`."""
-    metrics = {named.name: named.metric for named in load_metrics(config.metric)}
+    metrics = by_name(config.metric)
     settings = recovery.Settings(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -221,7 +220,7 @@ def recover(config: ml_collections.ConfigDict, progress: Progress) -> list[Table
 
 def rank(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """One photograph under eight distortions; writes the pictures to `config.out`."""
-    metrics = {named.name: named.metric for named in load_metrics(config.metric)}
+    metrics = by_name(config.metric)
     if config.image:
         name, photograph = Path(config.image).name, images.read_pixels(config.image)
     else:

@@ -6,7 +6,7 @@ a codec.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +76,17 @@ def per_layer(
         ],
         axis=1,
     )
+
+
+def of_both(
+    function: Callable[[Array], Features],
+    image_a: Float[Array, "n h w 3"],
+    image_b: Float[Array, "n h w 3"],
+) -> tuple[Features, Features]:
+    """The features of both batches from one pass: the convolutions see one batch."""
+    n = len(image_a)
+    found = function(jnp.concatenate([image_a, image_b]))
+    return {k: v[:n] for k, v in found.items()}, {k: v[n:] for k, v in found.items()}
 
 
 def distance(

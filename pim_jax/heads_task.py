@@ -6,6 +6,7 @@ judgements in the layout of BAPPS, for the features of any network: a backbone, 
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from jaxtyping import Array, PRNGKeyArray
 from pim_jax import backbones, evaluate, heads, pretrained
 from pim_jax.data import batching, judgements
 from pim_jax.data.bapps_folder import Source
+from pim_jax.distances import source_distances
 from pim_jax.metric import Metric
 from pim_jax.metrics import lpips
 from pim_jax.training import checkpoint, devices, run_config
@@ -30,8 +32,8 @@ _ORDER = 9  # what batching's random numbers are used for
 _EPOCHS = 10
 # Of the published schedule: the rate falls after the sixth of ten epochs.
 _RATES = (1.0,) * 6 + (0.8, 0.6, 0.4, 0.2)
-_EVALUATION_BATCH = 16
 _NAMES = ("reference", "image_0", "image_1")
+_PAIRS = [("reference", "image_0"), ("reference", "image_1")]
 
 
 class Network(NamedTuple):
@@ -156,16 +158,9 @@ def make(
 
         return batching.ahead(batch, start_step)
 
-    score = jax.jit(
-        lambda params, weights, a, b: heads.distance(
-            network.function(params, a), network.function(params, b), weights, names
-        )
-    )
-
     def validation(state: HeadsState) -> Mapping[str, float]:
-        return two_afc_scores(
-            lambda a, b: score(state.network, state.ema_params["heads"], a, b), held_out
-        )
+        weights = state.ema_params["heads"]
+        return two_afc_scores(metric_of(network, state.network, weights), held_out)
 
     return Task(init, update, batches, {"validation": validation})
 
@@ -255,29 +250,13 @@ def make_loss(names: tuple[str, ...], dropout: float, axis_name: str | None) -> 
     return loss
 
 
-def two_afc_scores(
-    distance: Callable[[Array, Array], Array], sources: Mapping[str, Source]
-) -> dict[str, float]:
+def two_afc_scores(metric: Metric, sources: Mapping[str, Source]) -> dict[str, float]:
     """The 2AFC score of each subset, and their mean, 0 to 1."""
     found = {}
     for name, source in sources.items():
-        distances: list[list[np.ndarray]] = [[], []]
-        judge = []
-        for start in range(0, len(source), _EVALUATION_BATCH):
-            stop = min(start + _EVALUATION_BATCH, len(source))
-            batch = _stacked([source[i] for i in range(start, stop)])
-            judge.append(batch["judge"])
-            # Always of one size, so that it is compiled once.
-            full = np.arange(_EVALUATION_BATCH) % (stop - start)
-            reference, *images = (
-                jnp.asarray(batch[k][full], jnp.float32) / 255 for k in _NAMES
-            )
-            for k, image in enumerate(images):
-                distances[k].append(
-                    np.asarray(distance(reference, image))[: stop - start]
-                )
-        first, second = (np.concatenate(d) for d in distances)
-        found[name] = evaluate.two_afc(first, second, np.concatenate(judge))
+        judge = [source[i]["judge"] for i in range(len(source))]
+        first, second = source_distances(metric, source, _PAIRS)
+        found[name] = evaluate.two_afc(first, second, np.array(judge))
     return {**found, "mean": float(np.mean([*found.values()]))}
 
 
@@ -290,10 +269,19 @@ class HeadsFunction:
 
     def __call__(self, params: Any, image_a: Array, image_b: Array) -> Array:
         """The distances (n,)."""
-        n = image_a.shape[0]
-        both = self.function(params["network"], jnp.concatenate([image_a, image_b]))
-        a, b = ({k: v[s] for k, v in both.items()} for s in (slice(n), slice(n, None)))
+        of = functools.partial(self.function, params["network"])
+        a, b = heads.of_both(of, image_a, image_b)
         return heads.distance(a, b, params["heads"], self.names)
+
+
+def metric_of(network: Network, params: Any, weights: Any, name: str = "") -> Metric:
+    """The distance by these parameters of the network and these weights of channels."""
+    return Metric(
+        params={"network": params, "heads": weights},
+        function=HeadsFunction(network.function, tuple(network.channels)),
+        name=name,
+        minimum_size=network.minimum_size,
+    )
 
 
 def read(workdir: str | Path, networks: Networks = NETWORKS) -> Metric:
@@ -305,24 +293,15 @@ def read(workdir: str | Path, networks: Networks = NETWORKS) -> Metric:
     folder = Path(workdir)
     options = json.loads((folder / run_config.FILE).read_text(encoding="utf-8"))
     network = network_of(ml_collections.ConfigDict(options["network"]), networks)
-    return Metric(
-        params={
-            "network": network.params,
-            "heads": checkpoint.read_parameters(folder)["heads"],
-        },
-        function=HeadsFunction(network.function, tuple(network.channels)),
-        name=folder.resolve().name,
-        minimum_size=network.minimum_size,
-    )
+    weights = checkpoint.read_parameters(folder)["heads"]
+    return metric_of(network, network.params, weights, folder.resolve().name)
 
 
-class _Joined:
-    """Several sources, one after the other."""
+class _Chosen:
+    """Some examples of one or several sources, in this order."""
 
-    def __init__(self, sources: Mapping[str, Source]):
-        self._items = [
-            (source, i) for source in sources.values() for i in range(len(source))
-        ]
+    def __init__(self, items: list[tuple[Source, int]]):
+        self._items = items
 
     def __len__(self) -> int:
         return len(self._items)
@@ -332,17 +311,18 @@ class _Joined:
         return source[i]
 
 
-def _joined(sources: Mapping[str, Source]) -> _Joined:
-    return _Joined(sources)
+def _joined(sources: Mapping[str, Source]) -> Source:
+    """Several sources, one after the other."""
+    return _Chosen(
+        [(source, i) for source in sources.values() for i in range(len(source))]
+    )
 
 
 def _limited(source: Source, count: int) -> Source:
     """Triplets evenly from all of a source; all of them if `count` is 0."""
     if not 0 < count < len(source):
         return source
-    limited = _Joined({})
-    limited._items = [(source, i * len(source) // count) for i in range(count)]
-    return limited
+    return _Chosen([(source, i * len(source) // count) for i in range(count)])
 
 
 def _stacked(examples: list[dict[str, Any]]) -> dict[str, np.ndarray]:

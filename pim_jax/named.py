@@ -35,7 +35,7 @@ def _parts_of(text: str) -> list[str]:
     parts = []
     for part in names_in(text, "metric"):
         parts += at_hand if part == "all" else [part]
-    return [part for i, part in enumerate(parts) if part not in parts[:i]]
+    return list(dict.fromkeys(parts))
 
 
 def load_metrics(text: str) -> list[Named]:
@@ -63,12 +63,21 @@ def load_metrics(text: str) -> list[Named]:
     return loaded
 
 
+def by_name(text: str) -> dict[str, Metric]:
+    """Name -> metric of a list, as `load_metrics`."""
+    return {name: metric for name, metric, _ in load_metrics(text)}
+
+
+def initial_seed(named: Named) -> int:
+    """The seed that its training started from; 0 where that is not known."""
+    return weight_files.initial_seed(named.folder) if named.folder else 0
+
+
 def untrained_twin(named: Named) -> PimMetric | None:
     """The same architecture with the weights its training began with; of PIM only."""
     if not isinstance(named.metric, PimMetric):
         return None
-    seed = weight_files.initial_seed(named.folder) if named.folder else 0
-    return untrained(named.metric.config, seed)
+    return untrained(named.metric.config, initial_seed(named))
 
 
 def with_untrained(metrics: list[Named], twins: bool = True) -> dict[str, Metric]:

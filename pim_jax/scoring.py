@@ -20,6 +20,7 @@ from pim_jax.tables import Score, Table
 
 HUMAN, LIMIT = "human score", "upper limit"
 RATERS = "two raters"
+_PAIRS = [("reference", "image_0"), ("reference", "image_1")]
 
 Progress = Callable[[str], None]
 
@@ -122,13 +123,12 @@ def two_afc_table(
         name: np.array([source[i]["judge"] for i in range(len(source))])
         for name, source in sources.items()
     }
-    pairs = [("reference", "image_0"), ("reference", "image_1")]
     rows = {}
     for metric_name, metric in metrics.items():
         credits = {}
         for name, source in sources.items():
             progress(f"{metric_name}: 2AFC {name}, {len(source)} triplets")
-            first, second = source_distances(metric, source, pairs, batch_size)
+            first, second = source_distances(metric, source, _PAIRS, batch_size)
             credits[name] = [evaluate.two_afc_credits(first, second, judges[name])]
         rows[metric_name] = _with_mean(np.mean, credits, resamples, seed)
     labels = {name: [judge] for name, judge in judges.items()}
@@ -201,11 +201,10 @@ def clic_table(
     rows_used = oracle.rows[: len(source)]
     keys = [row[:3] for row in rows_used]
     labels = [row.label for row in rows_used]
-    pairs = [("reference", "image_0"), ("reference", "image_1")]
     rows = {}
     for name, metric in metrics.items():
         progress(f"{name}: CLIC 2021, {len(source)} rows")
-        first, second = source_distances(metric, source, pairs, batch_size)
+        first, second = source_distances(metric, source, _PAIRS, batch_size)
         credits = evaluate.clic_credits(keys, first, second, labels)
         samples = evaluate.bootstrap_samples(np.mean, [credits], resamples, seed)
         score = Score(float(credits.mean()), *evaluate.interval(samples))
@@ -264,14 +263,13 @@ def flips_table(
     2022). Other arguments as for `two_afc_table`.
     """
     sources = _limited(sources, limit)
-    pairs = [("reference", "image_0"), ("reference", "image_1")]
     rows = {}
     for metric_name, metric in metrics.items():
         flips = {}
         for name, source in sources.items():
             progress(f"{metric_name}: 2AFC {name}, shifted by {shift} px")
             before, after = (
-                source_distances(metric, _Shifted(source, n, shift), pairs, batch_size)
+                source_distances(metric, _Shifted(source, n, shift), _PAIRS, batch_size)
                 for n in (0, shift)
             )
             flips[name] = [evaluate.rank_flips(*before, *after)]

@@ -37,22 +37,22 @@ def load_pim_1_small(weights: str | Path | None = None) -> PimMetric:
 def _load(name: str, weights: str | Path | None) -> PimMetric:
     folder = folder_of(name)
     if weights is None:
-        _verify(folder)
-    params, config = weight_files.read(folder if weights is None else weights)
+        checksum = _verified(folder)
+        loaded = pim_metric(*weight_files.read(folder), name)
+        return dataclasses.replace(loaded, version=checksum[:8])
+    params, config = weight_files.read(weights)
     _, expected = weight_files.read(folder)
     if config != expected:
         raise ValueError(f"{weights}: expected {expected} for {name}, found {config}")
-    version = (folder / CHECKSUM).read_text(encoding="utf-8")[:8]
-    loaded = pim_metric(params, config, name)
-    return (
-        loaded if weights is not None else dataclasses.replace(loaded, version=version)
-    )
+    return pim_metric(params, config, name)
 
 
-def _verify(folder: Path) -> None:
+def _verified(folder: Path) -> str:
+    """The SHA-256 of the weights in a folder, which must be the one beside them."""
     expected = (folder / CHECKSUM).read_text(encoding="utf-8").split()[0]
     found = hashlib.sha256((folder / weight_files.ARRAYS).read_bytes()).hexdigest()
     if found != expected:
         raise ValueError(
             f"{folder}: SHA-256 of its weights is {found}, expected {expected}"
         )
+    return found

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.struct
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -79,15 +78,10 @@ class LpipsFunction:
         found: Any = backbone.apply({"params": params["backbone"]}, scaled)
         return found
 
-    def both(
-        self, params: Any, image_a: Array, image_b: Array
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """The features of both, from one pass: the convolutions see one batch."""
-        n = image_a.shape[0]
-        found = self.features(params, jnp.concatenate([image_a, image_b]))
-        return {k: v[:n] for k, v in found.items()}, {
-            k: v[n:] for k, v in found.items()
-        }
+    def both(self, params: Any, image_a: Array, image_b: Array) -> Any:
+        """The features of both."""
+        of = functools.partial(self.features, params)
+        return head_functions.of_both(of, image_a, image_b)
 
     def __call__(self, params: Any, image_a: Array, image_b: Array) -> Array:
         """The distances (n,)."""

@@ -110,7 +110,7 @@ def test_the_run_is_a_metric(run, data_dir):
     )
     sources = heads_task.judgements.two_afc(data_dir)
     expected = report.read_log(run[0])[-1]["scalars"]["validation/traditional"]
-    found = heads_task.two_afc_scores(jax.jit(metric), sources)
+    found = heads_task.two_afc_scores(metric, sources)
     assert found == pytest.approx({"traditional": expected, "mean": expected})
     image = jnp.full((1, 16, 16, 3), 0.3)
     assert metric(image, image)[0] == 0
