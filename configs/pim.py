@@ -37,6 +37,7 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
     config.devices = 0  # all
     config.debug_nans = False
     config.ema_decay = 0.999
+    config.start_from = ""  # weights to go on from: a folder, or a name that ships
 
     config.model = ml_collections.ConfigDict()
     config.model.frontend = "steerable"  # or 'laplacian', 'none'

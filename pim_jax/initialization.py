@@ -60,6 +60,42 @@ def init_params(config: ModelConfig, key: PRNGKeyArray) -> dict[str, Any]:
     return params
 
 
+def begin_from(fresh: Any, trained: Any, source: str) -> dict[str, Any]:
+    """Weights to start from: trained ones where they fit, else fresh ones.
+
+    The frontend is taken over, and the two encoders if both fit: one that was trained
+    and a fresh one would be unrelated functions, which is the saddle again. So PIM-5 can
+    start from the frontend of PIM-1, and training on other videos from shipped weights.
+
+    Args:
+      fresh: from `init_params`.
+      trained: parameters of `weight_files.read`, with or without the joint encoder.
+      source: names them in errors.
+
+    Raises:
+      ValueError: the frontend has other shapes.
+    """
+    if not _same_shapes(fresh["frontend"], trained["frontend"]):
+        raise ValueError(
+            f"{source}: its frontend is another than that of config.model (frontend, "
+            "num_scales, steerable_order, filters); training cannot start from it"
+        )
+    encoders = ("marginal_encoder", "joint_encoder")
+    fits = all(
+        name in trained and _same_shapes(fresh[name], trained[name])
+        for name in encoders
+    )
+    parts = ("frontend", *encoders) if fits else ("frontend",)
+    return {**fresh, **{name: trained[name] for name in parts}}
+
+
+def _same_shapes(a: Any, b: Any) -> bool:
+    shapes_a, shapes_b = (
+        jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (a, b)
+    )
+    return bool(shapes_a == shapes_b)
+
+
 def _agree(
     marginal: dict[str, Any], joint: dict[str, Any], config: ModelConfig
 ) -> None:

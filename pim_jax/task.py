@@ -1,6 +1,6 @@
 """PIM as a task for the loop: model, objective, data and evaluation meet here."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,17 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, PRNGKeyArray
 
-from pim_jax import behaviour, bound, evaluate, pictures
+from pim_jax import behaviour, bound, evaluate, pictures, shipped, weight_files
 from pim_jax.data import frame_pairs, frame_runs
-from pim_jax.initialization import init_params
+from pim_jax.initialization import begin_from, init_params
 from pim_jax.metric import pim_metric
-from pim_jax.model import ModelConfig, Pim, position_weights, positions
+from pim_jax.model import (
+    ModelConfig,
+    Pim,
+    param_shapes,
+    position_weights,
+    positions,
+)
 from pim_jax.objective import ixyz
 from pim_jax.training import devices, optimizer
 from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
@@ -27,7 +33,8 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
     Args:
       config: as in `configs/pim.py`.
       workdir: not used; everything that training writes, the loop writes.
-    Raises: ValueError for options that do not fit, FileNotFoundError for missing data.
+    Raises: ValueError for options that do not fit, FileNotFoundError for missing data or
+      weights to start from.
     """
     del workdir
     model = ModelConfig.from_dict(config.model)
@@ -66,11 +73,13 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
         crop=config.data.crop,
     )
 
+    first_params = _first_params(config.start_from, model)
+
     def held_out(state: TrainState) -> Mapping[str, float]:
         return validation_scores(state.ema_params, model, x, y)
 
     return Task(
-        init=lambda key: initial_state(init_params(model, key), adam),
+        init=lambda key: initial_state(first_params(key), adam),
         update=gradient_update(loss, adam, config.ema_decay, axis_name),
         batches=batches,
         evaluations={"validation": held_out},
@@ -80,6 +89,21 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
                 state.ema_params, model, x[:4]
             ),
         },
+    )
+
+
+def _first_params(
+    source: str, model: ModelConfig
+) -> Callable[[PRNGKeyArray], dict[str, Any]]:
+    """From a key to the weights that training starts from; see `config.start_from`."""
+    if not source:
+        return lambda key: init_params(model, key)
+    folder = shipped.folder_of(source) if source in shipped.SHIPPED else source
+    trained, _ = weight_files.read(folder)
+    # Complaints come now, and not from within the first compilation.
+    begin_from(param_shapes(model), trained, source)
+    return lambda key: begin_from(
+        init_params(model, key), jax.tree.map(jnp.asarray, trained), source
     )
 
 

@@ -224,3 +224,34 @@ def test_noise_of_a_row_does_not_depend_on_the_devices():
 def test_bad_settings(make_config, changes, error, text):
     with pytest.raises(error, match=text):
         task.make(make_config(changes=changes))
+
+
+def test_starts_from_trained_weights(once, made, make_config, tmp_path):
+    """The averages of the newest checkpoint, every part of them."""
+    folder, state = once
+    config = make_config(changes={"start_from": str(folder)})
+    started = task.make(config).init(jax.random.key(7))
+    assert_equal(started.params, state.ema_params)
+    assert_equal(started.ema_params, state.ema_params)
+
+
+def test_other_encoders_start_afresh_on_a_trained_frontend(once, make_config):
+    folder, state = once
+    changes = {"start_from": str(folder), "model.mixtures": 1}
+    key = jax.random.key(7)
+    started = task.make(make_config(changes=changes)).init(key).params
+    fresh = task.make(make_config(changes={"model.mixtures": 1})).init(key).params
+    assert_equal(started["frontend"], state.ema_params["frontend"])
+    for name in ("marginal_encoder", "joint_encoder"):
+        assert_equal(started[name], fresh[name])
+
+
+def test_a_frontend_that_does_not_fit_is_refused(once, make_config):
+    changes = {"start_from": str(once[0]), "model.filters": (5, 3)}
+    with pytest.raises(ValueError, match="its frontend is another"):
+        task.make(make_config(changes=changes))
+
+
+def test_starting_from_nothing_names_it(make_config):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        task.make(make_config(changes={"start_from": "nowhere"}))
