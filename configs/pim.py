@@ -82,6 +82,7 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
     config.data.jitter_px = 0  # moves the two windows of a pair apart
     config.data.brightness = 0.0  # changes the two frames of a pair apart
     config.data.validation_pairs = 101
+    config.data.validation_crop = 0  # as `crop`
 
     for variant in filter(None, variants.split(",")):
         if variant not in VARIANTS:

@@ -70,7 +70,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
     x, y = frame_pairs.validation_pairs(
         frame_runs.open_runs(prepared, "validation"),
         config.data.validation_pairs,
-        crop=config.data.crop,
+        crop=config.data.validation_crop or config.data.crop,
     )
 
     first_params = _first_params(config.start_from, model)

@@ -147,6 +147,36 @@ def test_eight_devices_reach_the_parameters_of_one(once, make_config, tmp_path, 
     assert max(jax.tree.leaves(steps)) > 1e-3, "nothing was learned that could differ"
 
 
+@pytest.mark.parametrize(
+    "variants", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"]
+)
+def test_eight_devices_have_the_gradients_of_one(make_config, tmp_path, variants):
+    """In the first moment of one update, 0.1 of a gradient of norm 1, within 1e-6.
+
+    Of one only: later a latent may be rounded to another integer for the last bits of its
+    weights.
+    """
+    moments = {}
+    for how, count in (("jit", 1), ("jit", 8), ("pmap", 8)):
+        config = make_config(
+            variants,
+            {
+                "compile": how,
+                "devices": count,
+                "steps": 1,
+                "optimizer.warmup_steps": 0,
+                **THREE_RATES,
+            },
+        )
+        folder = tmp_path / f"{how}{count}"
+        state = loop.train(only_training(task.make(config)), config, folder)
+        moments[how, count] = optax.tree.get(state.opt_state, "mu")
+    right = moments.pop(("jit", 1))
+    assert float(optax.tree.norm(right)) == pytest.approx(0.1, rel=1e-3)
+    for found in moments.values():
+        assert_equal(found, right, 1e-6)
+
+
 def test_resumed_equals_uninterrupted(once, make_config, tmp_path):
     made, folder, expected = once
 
