@@ -38,24 +38,6 @@ class Curve(NamedTuple):
     quality: Float[np.ndarray, " k"]
 
 
-def psnr(image_a: ArrayLike, image_b: ArrayLike) -> float:
-    """10 log10(255^2 / MSE) of two 8-bit images in dB, over all samples of all channels.
-
-    Computed in integers; infinite for identical images.
-
-    Raises:
-      ValueError: shapes that differ, or another type than uint8.
-    """
-    a, b = np.asarray(image_a), np.asarray(image_b)
-    if a.shape != b.shape or a.dtype != np.uint8 or b.dtype != np.uint8:
-        raise ValueError(
-            f"expected two uint8 images of one shape, found {a.shape} of {a.dtype} and "
-            f"{b.shape} of {b.dtype}"
-        )
-    error = np.mean(np.square(a.astype(np.int64) - b))
-    return float(10 * np.log10(255**2 / error)) if error else float("inf")
-
-
 def decibel(similarity: ArrayLike) -> Float[np.ndarray, "*s"]:
     """-10 log10(1 - s): a similarity with maximum 1, such as MS-SSIM, in dB.
 

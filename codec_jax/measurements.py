@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import pim_jax
-from codec_jax import evaluate
 from codec_jax.classical import Pixels
 from pim_jax.data import images
-from pim_jax.metrics import ssim
+from pim_jax.metrics import pixel, ssim
 from pim_jax.named import names_in
 
 Progress = Callable[[str], None]
@@ -70,7 +69,7 @@ def _on_batches(function: Callable[..., jax.Array]) -> Score:
 
 # Similarities keep their usual direction here; all other metrics are distances.
 SIMILARITIES: dict[str, Score] = {
-    "psnr": evaluate.psnr,
+    "psnr": pixel.psnr_of_bytes,
     "ssim": _on_batches(ssim.ssim),
     "ms-ssim": _on_batches(ssim.ms_ssim),
 }

@@ -14,6 +14,7 @@ import scipy.stats
 from pim_jax import distances
 from pim_jax.data import distortions
 from pim_jax.metric import Metric
+from pim_jax.metrics.pixel import psnr_of_bytes
 from pim_jax.tables import Score, Table
 
 # Distortion and the largest strength that is tried.
@@ -44,12 +45,6 @@ class Version(NamedTuple):
     psnr: float
 
 
-def psnr(pixels: np.ndarray, other: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two uint8 images in dB; infinite if they are equal."""
-    error = np.mean(np.square(pixels.astype(np.float64) - other))
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
-
-
 def equally_wrong(pixels: np.ndarray, target: float) -> dict[str, Version]:
     """Eight versions of a photograph whose PSNR is as near to `target` as can be.
 
@@ -65,7 +60,7 @@ def equally_wrong(pixels: np.ndarray, target: float) -> dict[str, Version]:
     """
     found = {}
     for name, (apply, largest) in EIGHT.items():
-        strongest = psnr(pixels, apply(pixels, largest, 0))
+        strongest = psnr_of_bytes(pixels, apply(pixels, largest, 0))
         if strongest > target:
             raise ValueError(
                 f"{name} leaves {strongest:.1f} dB at its strongest, so {target:g} dB "
@@ -76,7 +71,7 @@ def equally_wrong(pixels: np.ndarray, target: float) -> dict[str, Version]:
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
             version = apply(pixels, middle, 0)
-            tried.append(Version(version, middle, psnr(pixels, version)))
+            tried.append(Version(version, middle, psnr_of_bytes(pixels, version)))
             if tried[-1].psnr > target:
                 low = middle
             else:

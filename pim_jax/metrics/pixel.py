@@ -7,7 +7,9 @@ function. Both put any set of image pairs in the same order, but only the square
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
@@ -49,6 +51,24 @@ def psnr(
     # Chosen before the logarithm as well: its gradient at 0 would be NaN.
     decibel = -10.0 * jnp.log10(jnp.where(differs, error, 1.0))
     return jnp.where(differs, decibel, jnp.inf)
+
+
+def psnr_of_bytes(image_a: ArrayLike, image_b: ArrayLike) -> float:
+    """10 log10(255^2 / MSE) of two 8-bit images in dB, over all samples of all channels.
+
+    Computed in integers; infinite for identical images.
+
+    Raises:
+      ValueError: shapes that differ, or another type than uint8.
+    """
+    a, b = np.asarray(image_a), np.asarray(image_b)
+    if a.shape != b.shape or a.dtype != np.uint8 or b.dtype != np.uint8:
+        raise ValueError(
+            f"expected two uint8 images of one shape, found {a.shape} of {a.dtype} and "
+            f"{b.shape} of {b.dtype}"
+        )
+    error = np.mean(np.square(a.astype(np.int64) - b))
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
 load_mse = weightless.loader("mse", mean_squared_error)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import skimage.metrics
 
 from codec_jax import curves, evaluate
 from codec_jax.evaluate import Curve
@@ -98,21 +97,6 @@ def test_curves_with_nothing_in_common_are_refused():
 def test_little_in_common_is_no_warning(recwarn):
     evaluate.bd_rate(ANCHOR, scaled(ANCHOR, 1, 11))
     assert not recwarn
-
-
-def test_psnr_agrees_with_scikit_image():
-    generator = np.random.default_rng(0)
-    a, b = generator.integers(0, 256, (2, 20, 31, 3), dtype=np.uint8)
-    expected = skimage.metrics.peak_signal_noise_ratio(a, b, data_range=255)
-    assert evaluate.psnr(a, b) == pytest.approx(expected)
-    assert evaluate.psnr(a, a) == np.inf
-    # 255 and 0 differ by 255, not by 1.
-    black, white = np.zeros_like(a), np.full_like(a, 255)
-    assert evaluate.psnr(black, white) == evaluate.psnr(white, black) == 0
-    with pytest.raises(ValueError, match="uint8"):
-        evaluate.psnr(a, b.astype(np.float32))
-    with pytest.raises(ValueError, match="one shape"):
-        evaluate.psnr(a, b[1:])
 
 
 def test_decibel():

@@ -28,6 +28,21 @@ def test_psnr_equals_tensorflow(wave_pair):
     np.testing.assert_allclose(value, expected.numpy(), atol=1e-4)
 
 
+def test_psnr_of_bytes_agrees_with_scikit_image():
+    generator = np.random.default_rng(0)
+    a, b = generator.integers(0, 256, (2, 20, 31, 3), dtype=np.uint8)
+    expected = skimage.metrics.peak_signal_noise_ratio(a, b, data_range=255)
+    assert pixel.psnr_of_bytes(a, b) == pytest.approx(expected)
+    assert pixel.psnr_of_bytes(a, a) == np.inf
+    # 255 and 0 differ by 255, not by 1.
+    black, white = np.zeros_like(a), np.full_like(a, 255)
+    assert pixel.psnr_of_bytes(black, white) == pixel.psnr_of_bytes(white, black) == 0
+    with pytest.raises(ValueError, match="uint8"):
+        pixel.psnr_of_bytes(a, b.astype(np.float32))
+    with pytest.raises(ValueError, match="one shape"):
+        pixel.psnr_of_bytes(a, b[1:])
+
+
 def test_identical_images():
     a = jnp.full((2, 4, 4, 3), 0.5)
     assert np.isinf(pixel.psnr(a, a)).all()
