@@ -6,13 +6,13 @@
 
 Variants, after a colon, with commas: `pim-1` (one Gaussian per position), `paper` (the
 networks of the paper's Figure 2), `demo` and `small` (sizes for two CPU cores),
-`pim-1-small` (what ships under that name).
+`pim-1-cpu`, `pim-5-cpu`, `pim-1-small` (what ships as `pim-1`, `pim-5`, `pim-1-small`).
 
 Hardware and time: the full architecture costs 38 GFLOP per pair of 64x64 crops and step
 (2 images x 3 passes x 6.4 GFLOP), so 100,000 steps of 256 pairs are 10^18 FLOP: some
-days on one accelerator, hours on a pod. It has not been run to its end yet;
-`docs/results.md` holds what has been run, with its results. `demo`: under five minutes on
-two CPU cores.
+days on one accelerator, hours on a pod. That has not been run to its end yet;
+`docs/results.md` holds what has been run, with its results. On two CPU cores: `demo` under
+five minutes, `pim-1-cpu` a quarter of an hour, `pim-5-cpu` after it five minutes.
 
 The paper does not say how PIM was trained (videos, frame gap, crops, batch size,
 learning rate); the values below are this project's own.
@@ -125,10 +125,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "data.crop": 32,
     },
 }
-# What ships as `pim-1-small`: frames of a pair differ in what should not matter.
+# What ships, under the same names but for `-cpu`. Frames of a pair differ in what should
+# not matter.
 VARIANTS["pim-1-small"] = {
     **VARIANTS["small"],
     "data.jitter_px": 2,
     "data.brightness": 0.1,
     "data.scale": (0.7, 1.5),
+}
+# Few steps, and held-out scores on crops twice as large as those of training: there they
+# are best after some hundreds of steps (docs/results.md).
+VARIANTS["pim-1-cpu"] = {
+    **VARIANTS["pim-1-small"],
+    "steps": 400,
+    "evaluate_every": 100,
+    "checkpoint_every": 100,
+    "model.filters": (64, 64, 64, 3),
+    "optimizer.learning_rate": 2e-3,
+    "data.validation_crop": 64,
+}
+VARIANTS["pim-5-cpu"] = {
+    **VARIANTS["pim-1-cpu"],
+    "steps": 100,
+    "start_from": "pim-1",
+    "model.mixtures": 5,
+    "optimizer.learning_rate": 1e-3,
+    "optimizer.warmup_steps": 20,
 }

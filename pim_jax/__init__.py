@@ -2,7 +2,7 @@
 
 A metric is one immutable pytree that any JAX transformation accepts::
 
-    metric = pim_jax.load("pim-5-published")
+    metric = pim_jax.load("pim-5")
     distance = metric(image_a, image_b)     # (n,) float32, smaller is closer
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pim_jax import weight_files
 from pim_jax.metric import PimMetric, pim_metric
 
-SHIPPED = ("pim-1-small",)
+SHIPPED = ("pim-1", "pim-5", "pim-1-small")
 CHECKSUM = "weights.sha256"
 
 
@@ -22,8 +22,8 @@ def folder_of(name: str) -> Path:
     return Path(str(resources.files("pim_jax"))) / "packaged" / name
 
 
-def load_pim_1_small(weights: str | Path | None = None) -> PimMetric:
-    """PIM-1 at a quarter of its width, trained on a CPU; see its card.
+def load_pim_1(weights: str | Path | None = None) -> PimMetric:
+    """PIM-1, one Gaussian at every position, in the published architecture.
 
     Args:
       weights: a folder to take others of the same architecture from.
@@ -31,6 +31,16 @@ def load_pim_1_small(weights: str | Path | None = None) -> PimMetric:
     Raises:
       FileNotFoundError, ValueError: as `weight_files.read`; the SHA-256 differs.
     """
+    return _load("pim-1", weights)
+
+
+def load_pim_5(weights: str | Path | None = None) -> PimMetric:
+    """PIM-5, mixtures of five Gaussians; arguments as for `load_pim_1`."""
+    return _load("pim-5", weights)
+
+
+def load_pim_1_small(weights: str | Path | None = None) -> PimMetric:
+    """PIM-1 at a quarter of its width; arguments as for `load_pim_1`."""
     return _load("pim-1-small", weights)
 
 

@@ -62,6 +62,8 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "lpips-vgg-baseline": lpips.load_vgg_baseline,
     "lpips-squeeze-baseline": lpips.load_squeeze_baseline,
     "dists": dists.load_dists,
+    "pim-1": shipped.load_pim_1,
+    "pim-5": shipped.load_pim_5,
     "pim-1-small": shipped.load_pim_1_small,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,

@@ -128,6 +128,16 @@ ABOUT = {
         largest=1.0,
         backbone="vgg16",
     ),
+    "pim-1": About(
+        "PIM, one Gaussian (Bhardwaj 2020), trained by this project",
+        minimum_size=8,
+        version="3ddf1226",
+    ),
+    "pim-5": About(
+        "PIM, five Gaussians (Bhardwaj 2020), trained by this project",
+        minimum_size=8,
+        version="7bdcd270",
+    ),
     "pim-1-small": About(
         "PIM-1 at a quarter of its width, trained by this project",
         minimum_size=8,

@@ -148,6 +148,8 @@ VARIANTS = {
     "demo": {"data.jitter_px": 1, "data.brightness": 0.1, "data.scale": (1.0, 1.5)},
     "small": {"model.dtype": "bfloat16"},
     "pim-1-small": {},
+    "pim-1-cpu": {"data.validation_crop": 24},
+    "pim-5-cpu": {"data.validation_crop": 24, "start_from": ""},
 }
 
 
