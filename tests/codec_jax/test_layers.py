@@ -108,33 +108,3 @@ def test_a_transposed_convolution_is_the_transpose():
     left = jnp.sum(layers.convolve(x, kernel, 2) * y)
     right = jnp.sum(x * layers.convolve_transposed(y, mirrored, 2))
     np.testing.assert_allclose(left, right, rtol=1e-4)
-
-
-@pytest.mark.parametrize("simplified", [True, False])
-@pytest.mark.parametrize("inverse", [True, False])
-def test_normalization_in_blocks(inverse, simplified):
-    """8,192 positions are two blocks; a row of them alone is none."""
-    layer = layers.Gdn(inverse, simplified)
-    key_x, key_gamma = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(key_x, (1, 64, 128, 8))
-    variables = layer.init(key_x, x)
-    gamma = variables["params"]["gamma"]
-    gamma += 0.1 * jax.random.uniform(key_gamma, gamma.shape)
-    variables = {"params": {**variables["params"], "gamma": gamma}}
-
-    def row_by_row(variables, x):
-        return jnp.concatenate([layer.apply(variables, row) for row in x[0][:, None]])
-
-    whole = jax.jit(layer.apply)(variables, x)
-    np.testing.assert_allclose(whole[0], row_by_row(variables, x), rtol=1e-6, atol=1e-6)
-    found, expected = (
-        jax.jit(jax.grad(lambda v, x, f=f: jnp.sum(jnp.sin(f(v, x))), (0, 1)))(
-            variables, x
-        )
-        for f in (layer.apply, row_by_row)
-    )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
-        found,
-        expected,
-    )
