@@ -12,7 +12,7 @@ Hardware and time: the full architecture costs 38 GFLOP per pair of 64x64 crops 
 (2 images x 3 passes x 6.4 GFLOP), so 100,000 steps of 256 pairs are 10^18 FLOP: some
 days on one accelerator, hours on a pod. That has not been run to its end yet;
 `docs/results.md` holds what has been run, with its results. On two CPU cores: `demo` under
-five minutes, `pim-1-cpu` a quarter of an hour, `pim-5-cpu` after it five minutes.
+five minutes, `pim-1-cpu`, and `pim-5-cpu` after it, a quarter of an hour.
 
 The paper does not say how PIM was trained (videos, frame gap, crops, batch size,
 learning rate); the values below are this project's own.

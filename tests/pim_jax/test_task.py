@@ -228,7 +228,7 @@ def test_bad_settings(make_config, changes, error, text):
         task.make(make_config(changes=changes))
 
 
-def test_starts_from_trained_weights(once, made, make_config, tmp_path):
+def test_starts_from_trained_weights(once, make_config):
     """The averages of the newest checkpoint, every part of them."""
     folder, state = once
     config = make_config(changes={"start_from": str(folder)})
