@@ -30,9 +30,23 @@ _SMALLEST_BETA = 1e-6
 
 
 def convolve(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "k k i o"],
+    stride: int,
+    inside: bool = False,
 ) -> Float[Array, "n h/s w/s o"]:
-    """Cross-correlation at every `stride`-th sample; sizes are divided rounding up."""
+    """Cross-correlation at every `stride`-th sample; sizes are divided rounding up.
+
+    Args:
+      x: samples.
+      kernel: k odd.
+      stride: s.
+      inside: these are rows from the inside of a larger array. The first output is that
+        of row k // 2, and only rows are given whose inputs are all there.
+    """
+    if inside:
+        half = kernel.shape[1] // 2
+        return convolution.convolve(x, kernel, ((0, 0), (half, half)), stride)
     few = kernel.shape[2] <= _FEW
     return (_from_few if few else _strided)(x, kernel, stride)
 
@@ -128,7 +142,10 @@ def _unstrided(
 
 
 def convolve_transposed(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "k k i o"],
+    stride: int,
+    inside: bool = False,
 ) -> Float[Array, "n h*s w*s o"]:
     """Spreads each sample over an output `stride` times as large.
 
@@ -141,6 +158,8 @@ def convolve_transposed(
       x: samples.
       kernel: k odd, and not below s.
       stride: s.
+      inside: these are rows from the inside of a larger array. Outputs that would need
+        others are left out: s b at each end, b = `border(k, s)`.
 
     Raises: ValueError for another k.
     """
@@ -149,7 +168,17 @@ def convolve_transposed(
             f"expected a kernel of odd size, at least {stride}, found {kernel.shape}"
         )
     few = kernel.shape[-1] <= _FEW
-    return (_to_few if few else by_phases)(x, kernel, stride)
+    if not inside:
+        return (_to_few if few else by_phases)(x, kernel, stride)
+    end = border(kernel.shape[0], stride)
+    if not few:
+        return by_phases(x, kernel, stride, left_out=end)
+    return by_products(x, kernel, stride)[:, stride * end : stride * (len(x[0]) - end)]
+
+
+def border(size: int, stride: int) -> int:
+    """Inputs at each end of which `convolve_transposed` spreads a part elsewhere."""
+    return -(-(size // 2) // stride)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -176,6 +205,7 @@ def by_phases(
     kernel: Float[Array, "k k i o"],
     stride: int,
     convolution: Callable[..., Array] = _unstrided,
+    left_out: int = 0,
 ) -> Float[Array, "n h*s w*s o"]:
     """`convolve_transposed` as s^2 small convolutions.
 
@@ -184,10 +214,12 @@ def by_phases(
     Args:
       x, kernel, stride: as there.
       convolution: (x, kernel, padding) -> their cross-correlation, how it is computed.
+      left_out: rows of inputs at each end whose outputs are not computed.
     """
 
     def phase(p: int, q: int) -> Array:
-        first_p, padding_p = _phase(p, kernel.shape[0], stride)
+        first_p, (top, bottom) = _phase(p, kernel.shape[0], stride)
+        padding_p = top - left_out, bottom - left_out
         first_q, padding_q = _phase(q, kernel.shape[1], stride)
         taps = kernel[first_p::stride, first_q::stride]
         return convolution(x, taps, (padding_p, padding_q))
@@ -258,8 +290,10 @@ class Conv(nn.Module):
     gain: float = 1.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h' w' o"]:
-        """The output, with its own height and width."""
+    def __call__(
+        self, x: Float[Array, "n h w i"], inside: bool = False
+    ) -> Float[Array, "n h' w' o"]:
+        """The output, with its own height and width; `inside` as for `convolve`."""
         taps = self.size**2 * x.shape[-1] / (self.stride**2 if self.up else 1)
         kernel = self.param(
             "kernel",
@@ -267,7 +301,7 @@ class Conv(nn.Module):
             (self.size, self.size, x.shape[-1], self.features),
         )
         apply = convolve_transposed if self.up else convolve
-        y = apply(x, kernel.astype(x.dtype), self.stride)
+        y = apply(x, kernel.astype(x.dtype), self.stride, inside)
         if self.bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             y = y + ops.aligned(bias.astype(y.dtype), y)

@@ -25,7 +25,7 @@ from codec_jax.coding import bitstream, range_coder
 from codec_jax.coding.bitstream import Packet
 from codec_jax.coding.tables import Tables
 from codec_jax.entropy import scales
-from codec_jax.models import integer
+from codec_jax.models import integer, strips
 from codec_jax.models.codec import Codec, cropped, rounded
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
 
@@ -428,7 +428,7 @@ def _apply(config: CodecConfig, params: Any, *arguments: Any, method: Any) -> An
 @functools.partial(jax.jit, static_argnums=0)
 def _analysis(config: CodecConfig, params: Any, pixels: Array) -> Array:
     images = pixels.astype(jnp.float32) / 255
-    return _apply(config, params, images, method=Codec.features)
+    return _apply(config, params, images, _in_strips(images), method=Codec.features)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -455,8 +455,15 @@ def _hyper_synthesis(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _synthesis(config: CodecConfig, params: Any, y: Array, rate: Array) -> Array:
-    images = _apply(config, params, y, rate, method=Codec.synthesis)
+    split = _in_strips(y, STRIDE)
+    images = _apply(config, params, y, rate, split, method=Codec.synthesis)
     return ops.eight_bits(images).astype(jnp.uint8)
+
+
+def _in_strips(x: Array, pixels: int = 1) -> bool:
+    """Whether it is faster; `pixels`: rows of the image for each of x."""
+    tall = x.shape[1] * pixels > 2 * strips.IMAGE_ROWS
+    return tall and jax.default_backend() == "cpu"
 
 
 def _not_default(config: CodecConfig) -> dict[str, Any]:

@@ -80,9 +80,16 @@ class Codec(nn.Module):
         else:
             self.hyper_synthesis_transform = transforms.FloatHyperSynthesis(config)
 
-    def features(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n h' w' m"]:
-        """Latents of ceil(h / 16) by ceil(w / 16), before they are scaled for a rate."""
-        return self.analysis_transform(padded(images, STRIDE))
+    def features(
+        self, images: Float[Array, "n h w 3"], in_strips: bool = False
+    ) -> Float[Array, "n h' w' m"]:
+        """Latents of ceil(h / 16) by ceil(w / 16), before they are scaled for a rate.
+
+        Args:
+          images: in [0, 1].
+          in_strips: how they are computed, see `strips`.
+        """
+        return self.analysis_transform(padded(images, STRIDE), in_strips)
 
     def scaled(
         self, features: Float[Array, "n h w m"], rate: Float[Array, " n"]
@@ -105,14 +112,17 @@ class Codec(nn.Module):
         return self.scaled(self.features(images), rate)
 
     def synthesis(
-        self, y: Float[Array, "n h w m"], rate: Float[Array, " n"]
+        self,
+        y: Float[Array, "n h w m"],
+        rate: Float[Array, " n"],
+        in_strips: bool = False,
     ) -> Float[Array, "n 16h 16w 3"]:
-        """Images from rounded latents; not clipped."""
+        """Images from rounded latents; not clipped. `in_strips`: see `features`."""
         if self.config.prior == "factorized":
             y = self._with_offset(y)
         if len(self.config.lambdas) > 1:
             y = y * jnp.exp(_interpolated(self.log_inverse_gain, rate))
-        return self.synthesis_transform(y)
+        return self.synthesis_transform(y, in_strips)
 
     def hyper_analysis(self, y: Float[Array, "n h w m"]) -> Float[Array, "n h' w' c"]:
         """Hyper latents of ceil(h / 4) by ceil(w / 4), before they are rounded."""

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from codec_jax import layers, ops
 from codec_jax.entropy import scales
 from codec_jax.layers import Conv, Gdn
+from codec_jax.models import strips
 from codec_jax.models.config import CodecConfig
 
 # (side of the kernel, stride) of each stage of the analysis transform.
@@ -31,24 +32,50 @@ class Analysis(nn.Module):
 
     config: CodecConfig
 
-    @nn.compact
+    def setup(self) -> None:
+        """Convolutions, and a normalisation after each but the last."""
+        stages, features = STAGES[self.config.transforms], self.config.filters
+        last_bias = self.config.transforms != "bls2017"
+        gain = _initial_gain(self.config)
+        self.conv = [
+            *(Conv(features, size, stride) for size, stride in stages[:-1]),
+            Conv(self.config.latents, *stages[-1], bias=last_bias, gain=gain),
+        ]
+        simplified = self.config.normalization == "simplified"
+        self.gdn = [Gdn(simplified=simplified) for _ in stages[:-1]]
+
     def __call__(
-        self, images: Float[Array, "n h w 3"]
+        self, images: Float[Array, "n h w 3"], in_strips: bool = False
     ) -> Float[Array, "n h/16 w/16 m"]:
-        """Latents."""
-        x, stages = images - self.config.centre, STAGES[self.config.transforms]
-        for number, (size, stride) in enumerate(stages):
-            last = number == len(stages) - 1
-            features = self.config.latents if last else self.config.filters
-            bias = not (last and self.config.transforms == "bls2017")
-            gain = _initial_gain(self.config) if last else 1.0
-            x = Conv(
-                features, size, stride, bias=bias, gain=gain, name=f"conv_{number}"
-            )(x)
-            if not last:
-                simplified = self.config.normalization == "simplified"
-                x = Gdn(simplified=simplified, name=f"gdn_{number}")(x)
+        """Latents.
+
+        Args:
+          images: h and w are multiples of 16.
+          in_strips: the first two stages, see `strips`.
+        """
+        x = images - self.config.centre
+        x = self._first_in_strips(x) if in_strips else self._first(x)
+        for gdn, conv in zip(self.gdn[1:], self.conv[2:], strict=True):
+            x = conv(gdn(x))
         return x
+
+    def _first(self, x: Array) -> Array:
+        return self.conv[1](self.gdn[0](self.conv[0](x)))
+
+    def _first_in_strips(self, x: Array) -> Array:
+        (size, stride), (next_size, next_stride) = STAGES[self.config.transforms][:2]
+        reach = size // 2 + stride * (next_size // 2)
+        height = x.shape[1] // stride
+
+        def layers_of_strip(module: Analysis, window: Array, first: Array) -> Array:
+            inner = module.gdn[0](module.conv[0](window, inside=True))
+            row = (first + size // 2) // stride
+            inner = strips.zero_outside(inner, row, height)
+            return module.conv[1](inner, inside=True)
+
+        # A strip ends with the other samples of its last output's stride.
+        after = reach + 1 - stride * next_stride
+        return strips.mapped(self, layers_of_strip, x, strips.IMAGE_ROWS, reach, after)
 
 
 class Synthesis(nn.Module):
@@ -56,21 +83,52 @@ class Synthesis(nn.Module):
 
     config: CodecConfig
 
-    @nn.compact
-    def __call__(self, y: Float[Array, "n h/16 w/16 m"]) -> Float[Array, "n h w 3"]:
-        """Images."""
-        x, stages = y, STAGES[self.config.transforms][::-1]
-        for number, (size, stride) in enumerate(stages):
-            last = number == len(stages) - 1
-            features = 3 if last else self.config.filters
-            gain = 1.0 if number else 1 / _initial_gain(self.config)
-            x = Conv(features, size, stride, up=True, gain=gain, name=f"conv_{number}")(
-                x
-            )
-            if not last:
-                simplified = self.config.normalization == "simplified"
-                x = Gdn(inverse=True, simplified=simplified, name=f"igdn_{number}")(x)
+    def setup(self) -> None:
+        """Convolutions upwards, and a normalisation after each but the last."""
+        stages, features = STAGES[self.config.transforms][::-1], self.config.filters
+        gain = 1 / _initial_gain(self.config)
+        self.conv = [
+            Conv(features, *stages[0], up=True, gain=gain),
+            *(Conv(features, size, stride, up=True) for size, stride in stages[1:-1]),
+            Conv(3, *stages[-1], up=True),
+        ]
+        simplified = self.config.normalization == "simplified"
+        self.igdn = [Gdn(inverse=True, simplified=simplified) for _ in stages[:-1]]
+
+    def __call__(
+        self, y: Float[Array, "n h/16 w/16 m"], in_strips: bool = False
+    ) -> Float[Array, "n h w 3"]:
+        """Images.
+
+        Args:
+          y: latents.
+          in_strips: the last two stages, see `strips`.
+        """
+        x = y
+        for conv, igdn in zip(self.conv[:-2], self.igdn[:-1], strict=True):
+            x = igdn(conv(x))
+        x = self._last_in_strips(x) if in_strips else self._last(x)
         return x + self.config.centre
+
+    def _last(self, x: Array) -> Array:
+        return self.conv[-1](self.igdn[-1](self.conv[-2](x)))
+
+    def _last_in_strips(self, x: Array) -> Array:
+        stages = STAGES[self.config.transforms][1::-1]
+        (_, stride), (_, next_stride) = stages
+        end, next_end = (layers.border(*stage) for stage in stages)
+        height, total = stride * x.shape[1], stride * next_stride
+        rows = strips.IMAGE_ROWS // total
+        more = end + -(-next_end // stride)
+
+        def layers_of_strip(module: Synthesis, window: Array, first: Array) -> Array:
+            inner = module.igdn[-1](module.conv[-2](window, inside=True))
+            inner = strips.zero_outside(inner, stride * (first + end), height)
+            images = module.conv[-1](inner, inside=True)
+            begin = total * (more - end) - next_stride * next_end
+            return images[:, begin : begin + total * rows]
+
+        return strips.mapped(self, layers_of_strip, x, rows, more, more)
 
 
 class HyperAnalysis(nn.Module):

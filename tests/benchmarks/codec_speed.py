@@ -139,19 +139,21 @@ def coding_calls(codec: TrainedCodec, pixels: np.ndarray) -> dict[str, timing.Ca
     networks = Codec(codec.config)
     rate = jnp.zeros(1)
 
-    def compiled(method: Callable[..., Any]) -> Callable[..., Any]:
+    def compiled(method: Callable[..., Any], **options: bool) -> Callable[..., Any]:
         applied = jax.jit(
-            lambda p, *a: networks.apply({"params": p}, *a, method=method)
+            lambda p, *a: networks.apply({"params": p}, *a, method=method, **options)
         )
         return lambda *a: applied(codec.params, *a)
 
-    analysis, hyper_analysis = compiled(Codec.analysis), compiled(Codec.hyper_analysis)
-    hyper_synthesis, synthesis = (
+    # As `compress` and `decompress` have them.
+    analysis = compiled(Codec.features, in_strips=True)
+    synthesis = compiled(Codec.synthesis, in_strips=True)
+    hyper_analysis, hyper_synthesis = (
+        compiled(Codec.hyper_analysis),
         compiled(Codec.hyper_synthesis),
-        compiled(Codec.synthesis),
     )
     images = jnp.asarray(pixels[None], jnp.float32) / 255
-    y = analysis(images, rate)
+    y = analysis(images)
     z = jnp.round(hyper_analysis(y))
     y_hat = jnp.round(y)
     data = codec.compress(pixels)
@@ -177,7 +179,7 @@ def coding_calls(codec: TrainedCodec, pixels: np.ndarray) -> dict[str, timing.Ca
     return {
         "encode": lambda: codec.compress(pixels),
         "decode": lambda: codec.decompress(data),
-        "analysis": lambda: analysis(images, rate),
+        "analysis": lambda: analysis(images),
         "hyper-analysis": lambda: hyper_analysis(y),
         "hyper-synthesis": lambda: hyper_synthesis(z),
         "synthesis": lambda: synthesis(y_hat, rate),

@@ -284,3 +284,19 @@ def test_one_lambda_has_no_gains():
         method(config, "analysis", images, jnp.zeros(1)),
         method(config, "features", images),
     )
+
+
+@pytest.mark.parametrize("name", ["bls2017", "bmshj2018-factorized"])
+@pytest.mark.parametrize("height", [16, 64, 176, 208])
+def test_strips_give_what_the_whole_gives(name, height):
+    config = SMALL[name]
+    params = {"params": initial(config)}
+    images = np.random.default_rng(0).random((2, height, 48, 3), np.float32)
+    networks = Codec(config)
+    whole = networks.apply(params, images, method=Codec.features)
+    strips = networks.apply(params, images, True, method=Codec.features)
+    np.testing.assert_allclose(strips, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
+    y, rate = jnp.round(whole), jnp.zeros(2)
+    whole = networks.apply(params, y, rate, method=Codec.synthesis)
+    strips = networks.apply(params, y, rate, True, method=Codec.synthesis)
+    np.testing.assert_allclose(strips, whole, rtol=0, atol=1e-5)
