@@ -7,6 +7,9 @@ VENV ?= $(if $(filter full,$(SET)),.venv,.venv-modern)
 EXTRAS = $(if $(filter full,$(SET)),tfc$(comma)dev,dev)
 BIN = $(VENV)/bin
 comma = ,
+# Most of the tests' time is compiling, on one core. A process takes up to 6 GB.
+WORKERS ?= 2
+SPREAD = -n $(WORKERS) --dist loadfile
 
 .PHONY: install demo test test-fast lint bench ship-codec ship-pim clean
 
@@ -31,10 +34,10 @@ demo: install
 	@echo "Curves and pictures: runs/demo/report.html   Tables: runs/demo/behaviour/"
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-fast: install
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest $(SPREAD) -m 'not slow'
 
 lint: install
 	$(BIN)/ruff check .
