@@ -10,6 +10,7 @@ runs 20,000 steps of Adam at a learning rate of 0.005, halved every 2,000 steps 
 rate falls along one cosine and the optimiser stays, so fewer steps suffice.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -98,27 +99,41 @@ def recover(
     )
     optimizer = optax.adam(rate)
 
-    def total(image: Array, metric: Metric, reference: Array) -> tuple[Array, Array]:
-        distance = metric(reference, image)
-        return jnp.sum(distance), distance
+    state = optimizer.init(start)
+    image, found = start, []
+    for _ in range(settings.steps):
+        image, state, *scores = _step(optimizer, metric, reference, image, state)
+        found.append(scores)
+    found.append([*_scores(metric, reference, image)])
+    distance, psnr = (np.stack(values) for values in zip(*found, strict=True))
+    return Recovery(np.asarray(start), np.asarray(image), distance, psnr)
 
-    @jax.jit
-    def run(metric: Metric, reference: Array, image: Array) -> tuple[Array, ...]:
-        def step(carry: tuple, _: None) -> tuple[tuple, tuple[Array, Array]]:
-            image, state = carry
-            gradient, distance = jax.grad(total, has_aux=True)(image, metric, reference)
-            updates, state = optimizer.update(gradient, state)
-            moved = jnp.clip(optax.apply_updates(image, updates), 0.0, 1.0)
-            return (moved, state), (distance, pixel.psnr(reference, image))
 
-        carry = (image, optimizer.init(image))
-        (image, _), (distance, psnr) = jax.lax.scan(step, carry, length=settings.steps)
-        _, last = total(image, metric, reference)
-        psnr = jnp.concatenate([psnr, pixel.psnr(reference, image)[None]])
-        return image, jnp.concatenate([distance, last[None]]), psnr
+@jax.jit
+def _scores(metric: Metric, reference: Array, image: Array) -> tuple[Array, Array]:
+    return metric(reference, image), pixel.psnr(reference, image)
 
-    image, distance, psnr = run(metric, reference, start)
-    return Recovery(*(np.asarray(x) for x in (start, image, distance, psnr)))
+
+# Not a loop inside of the program: XLA's loops on CPUs take gradients of convolutions
+# with one thread, which is several times slower.
+@functools.partial(jax.jit, static_argnums=0)
+def _step(
+    optimizer: optax.GradientTransformation,
+    metric: Metric,
+    reference: Array,
+    image: Array,
+    state: optax.OptState,
+) -> tuple[Array, ...]:
+    """Image and state after a step; distance and PSNR before it."""
+
+    def total(image: Array) -> tuple[Array, tuple[Array, Array]]:
+        scores = _scores(metric, reference, image)
+        return jnp.sum(scores[0]), scores
+
+    gradient, scores = jax.grad(total, has_aux=True)(image)
+    updates, state = optimizer.update(gradient, state)
+    moved = jnp.clip(optax.apply_updates(image, updates), 0.0, 1.0)
+    return moved, state, *scores
 
 
 def run(
