@@ -1,8 +1,8 @@
 """The held-out IXYZ bound of given weights, for the behaviour table.
 
-Always measured in the same way, however the weights were trained: log-densities averaged
-over space and levels, temperature 1, minibatches of one size K (the bound cannot tell
-apart more than log K nats, so values for different K are not comparable).
+Always measured in the same way, however the weights were trained: with both reductions of
+`REDUCTIONS`, temperature 1, minibatches of one size K (the bound cannot tell apart more
+than log K nats, so values for different K are not comparable).
 """
 
 import functools
@@ -20,6 +20,9 @@ from pim_jax.initialization import init_params
 from pim_jax.model import ModelConfig, Pim, position_weights, positions
 from pim_jax.objective import ixyz
 
+# Contrast between images, and between positions; see `objective.ixyz`.
+REDUCTIONS = ("mean", "per_location")
+
 
 @functools.partial(jax.jit, static_argnames="config")
 def _ixyz(
@@ -28,18 +31,19 @@ def _ixyz(
     pixels_y: jax.Array,
     key: jax.Array,
     config: ModelConfig,
-) -> jax.Array:
+) -> dict[str, jax.Array]:
     x, y = (jnp.asarray(p, jnp.float32) / 255 for p in (pixels_x, pixels_y))
     outputs: Any = Pim(config).apply({"params": params}, x, y)
     marginal_x, marginal_y, joint = outputs
     loc = positions(joint)
-    return ixyz(
+    rest = (
         loc,
         positions(marginal_x),
         positions(marginal_y),
         jax.random.normal(key, loc.shape),
         position_weights([level[0, ..., 0].size for level in joint]),
-    ).bound
+    )
+    return {reduction: ixyz(*rest, reduction).bound for reduction in REDUCTIONS}
 
 
 def held_out_ixyz(
@@ -49,7 +53,7 @@ def held_out_ixyz(
     y: np.ndarray,
     batch_size: int = 32,
     seed: int = 0,
-) -> np.ndarray:
+) -> dict[str, np.ndarray]:
     """IXYZ of each pair of frames, in nats, with the other pairs of its batch as marginal.
 
     Args:
@@ -60,15 +64,18 @@ def held_out_ixyz(
       batch_size: K, pairs in the minibatch marginal, the own one included.
       seed: of the noise.
 
-    Returns: (pairs used,) float64.
+    Returns: reduction -> (pairs used,) float64.
     """
     size = min(batch_size, len(x))
     values = []
     for k in range(len(x) // size):
         rows = slice(k * size, (k + 1) * size)
         key = jax.random.fold_in(jax.random.key(seed), k)
-        values.append(np.asarray(_ixyz(params, x[rows], y[rows], key, config)))
-    return np.concatenate(values).astype(np.float64)
+        values.append(_ixyz(params, x[rows], y[rows], key, config))
+    return {
+        reduction: np.concatenate([value[reduction] for value in values], dtype=float)
+        for reduction in REDUCTIONS
+    }
 
 
 def bound_of(params: Mapping[str, Any], config: ModelConfig, batch_size: int) -> Bound:

@@ -113,7 +113,7 @@ def test_scores_pictures_and_files(made, once):
     evaluations = [r for r in records if r["kind"] == "eval"]
     assert [r["step"] for r in evaluations] == [0, 5]
     for record in evaluations:
-        assert np.isfinite(record["scalars"]["validation/ixyz"])
+        assert np.isfinite(record["scalars"]["validation/ixyz_mean"])
         assert 0 <= record["scalars"]["validation/retrieval"] <= 1
     terms = {"loss", "bound", "log_q_x", "log_q_y", "log_marginal", "log_joint"}
     assert terms <= set(records[1]["scalars"])
