@@ -131,7 +131,7 @@ ABOUT = {
     "pim-1": About(
         "PIM, one Gaussian (Bhardwaj 2020), trained by this project",
         minimum_size=8,
-        version="3ddf1226",
+        version="5b0d90ba",
     ),
     "pim-5": About(
         "PIM, five Gaussians (Bhardwaj 2020), trained by this project",
@@ -141,7 +141,7 @@ ABOUT = {
     "pim-1-small": About(
         "PIM-1 at a quarter of its width, trained by this project",
         minimum_size=8,
-        version="2c47f26a",
+        version="db6b8a37",
     ),
     "pim-1-published": About(
         "PIM, one Gaussian (Bhardwaj 2020), released weights",
