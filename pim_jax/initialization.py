@@ -63,9 +63,10 @@ def init_params(config: ModelConfig, key: PRNGKeyArray) -> dict[str, Any]:
 def begin_from(fresh: Any, trained: Any, source: str) -> dict[str, Any]:
     """Weights to start from: trained ones where they fit, else fresh ones.
 
-    The frontend is taken over, and the two encoders if both fit: one that was trained
-    and a fresh one would be unrelated functions, which is the saddle again. So PIM-5 can
-    start from the frontend of PIM-1, and training on other videos from shipped weights.
+    The frontend is taken over, and the encoders if both fit: one that was trained and a
+    fresh one would be unrelated functions, which is the saddle again. Mixtures can start
+    from a single Gaussian, of which each component is a copy, a little apart: so PIM-5
+    goes on from PIM-1, and training on other videos from shipped weights.
 
     Args:
       fresh: from `init_params`.
@@ -80,13 +81,45 @@ def begin_from(fresh: Any, trained: Any, source: str) -> dict[str, Any]:
             f"{source}: its frontend is another than that of config.model (frontend, "
             "num_scales, steerable_order, filters); training cannot start from it"
         )
-    encoders = ("marginal_encoder", "joint_encoder")
-    fits = all(
-        name in trained and _same_shapes(fresh[name], trained[name])
-        for name in encoders
-    )
-    parts = ("frontend", *encoders) if fits else ("frontend",)
-    return {**fresh, **{name: trained[name] for name in parts}}
+    taken = {"frontend": trained["frontend"]}
+    joint = trained.get("joint_encoder")
+    if joint is not None and _same_shapes(fresh["joint_encoder"], joint):
+        marginal, own = trained["marginal_encoder"], fresh["marginal_encoder"]
+        if not _same_shapes(own, marginal):
+            marginal = _as_mixtures(own, marginal)
+        if marginal is not None:
+            taken |= {"joint_encoder": joint, "marginal_encoder": marginal}
+    return {**fresh, **taken}
+
+
+def _as_mixtures(fresh: Any, single: Any) -> Any:
+    """Encoders of a Gaussian at each position as those of mixtures; None if these are not.
+
+    Args:
+      fresh: random encoders of mixtures.
+      single: trained ones.
+    """
+    found = {}
+    for level, layers in single.items():
+        found[level] = dict(fresh[level])
+        if set(layers) != {"base_0", "base_1"}:
+            return None
+        for i in range(2):
+            own, one = fresh[level][f"base_{i}"], layers[f"base_{i}"]
+            count, rest = divmod(own["bias"].size, one["bias"].size)
+            if rest or len(own["kernel"]) != len(one["kernel"]) * (count if i else 1):
+                return None
+            kernel = jnp.kron(_blocks(i, count), one["kernel"])
+            found[level][f"base_{i}"] = {
+                "kernel": kernel + _APART * own["kernel"],
+                "bias": jnp.tile(one["bias"], count),
+            }
+    return found
+
+
+def _blocks(layer: int, components: int) -> np.ndarray:
+    """The first layer feeds all components, each later one its own component."""
+    return np.eye(components) if layer else np.ones((1, components))
 
 
 def _same_shapes(a: Any, b: Any) -> bool:
@@ -108,11 +141,7 @@ def _agree(
     for i in range(2):
         shared = joint[f"base_{i}"]
         shared["kernel"] *= np.sqrt(2.0)
-        # The first layer feeds all components, each later one its own component.
-        blocks = (
-            np.ones((1, config.components)) if i == 0 else np.eye(config.components)
-        )
-        own = marginal[f"base_{i}"]
+        own, blocks = marginal[f"base_{i}"], _blocks(i, config.components)
         own["kernel"] = jnp.kron(blocks, shared["kernel"]) + _APART * own["kernel"]
     # Layers that only one of the two has begin as the identity.
     for layer in (joint.get("base_2"), marginal.get("mean_layer")):

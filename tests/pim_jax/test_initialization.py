@@ -7,7 +7,7 @@ import pytest
 
 from pim_jax.bound import held_out_ixyz
 from pim_jax.data import frame_pairs, frame_runs
-from pim_jax.initialization import CONTRAST, init_params
+from pim_jax.initialization import CONTRAST, begin_from, init_params
 from pim_jax.model import ModelConfig, Pim, param_shapes, pyramid
 
 KEY = jax.random.key(0)
@@ -70,3 +70,29 @@ def test_the_bound_is_positive_before_training(small_frames, variant, mixtures):
         )[0]
         apart = jnp.std(level.loc, axis=-2).mean() / jnp.std(level.loc)
         assert 0.01 < float(apart) < 0.5
+
+
+def test_mixtures_begin_as_copies_of_one_gaussian():
+    sizes = {"num_scales": 1, "filters": FILTERS}
+    one, several = (ModelConfig(**sizes, mixtures=n) for n in (1, 3))
+    trained = init_params(one, jax.random.key(1))
+    fresh = init_params(several, jax.random.key(2))
+    started = begin_from(fresh, trained, "PIM-1")
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        started["joint_encoder"],
+        trained["joint_encoder"],
+    )
+    x = jnp.asarray(np.random.default_rng(0).random((2, 32, 32, 3), np.float32))
+    whole, split = (
+        Pim(config).apply({"params": params}, x, method=Pim.represent)
+        for config, params in ((one, trained), (several, started))
+    )
+    for single, mixture in zip(whole, split, strict=True):
+        assert mixture.loc.shape[-2] == 3
+        apart = jnp.std(mixture.loc - single.loc, axis=(1, 2, 3)) / jnp.std(single.loc)
+        assert 0.001 < float(apart.max()) < 0.3
+    # From mixtures to one there is no such way: encoders of its own.
+    back = begin_from(trained, fresh, "PIM-3")
+    for name in ("marginal_encoder", "joint_encoder"):
+        jax.tree.map(np.testing.assert_array_equal, back[name], trained[name])
