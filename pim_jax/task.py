@@ -101,7 +101,9 @@ def _first_params(
     folder = shipped.folder_of(source) if source in shipped.SHIPPED else source
     trained, _ = weight_files.read(folder)
     # Complaints come now, and not from within the first compilation.
-    begin_from(param_shapes(model), trained, source)
+    jax.eval_shape(
+        lambda fresh: begin_from(fresh, trained, source), param_shapes(model)
+    )
     return lambda key: begin_from(
         init_params(model, key), jax.tree.map(jnp.asarray, trained), source
     )

@@ -9,7 +9,8 @@ import pytest
 
 import pim_jax
 from configs import pim
-from pim_jax import task
+from pim_jax import task, weight_files
+from pim_jax.model import ModelConfig
 from pim_jax.training import checkpoint, loop, report
 
 pytestmark = pytest.mark.usefixtures("no_plots")
@@ -246,6 +247,19 @@ def test_other_encoders_start_afresh_on_a_trained_frontend(once, make_config):
     assert_equal(started["frontend"], state.ema_params["frontend"])
     for name in ("marginal_encoder", "joint_encoder"):
         assert_equal(started[name], fresh[name])
+
+
+def test_mixtures_start_from_one_gaussian(make_config, tmp_path):
+    single = make_config(changes={"model.mixtures": 1})
+    trained = task.make(single).init(jax.random.key(1)).params
+    weight_files.write(tmp_path, trained, ModelConfig.from_dict(single.model))
+    config = make_config(changes={"start_from": str(tmp_path)})
+    started = task.make(config).init(jax.random.key(7)).params
+    for name in ("frontend", "joint_encoder"):
+        assert_equal(started[name], trained[name])
+    for level, layers in started["marginal_encoder"].items():
+        bias = trained["marginal_encoder"][level]["base_1"]["bias"]
+        np.testing.assert_array_equal(layers["base_1"]["bias"], np.tile(bias, 2))
 
 
 def test_a_frontend_that_does_not_fit_is_refused(once, make_config):
