@@ -73,7 +73,7 @@ class Analysis(nn.Module):
             inner = strips.zero_outside(inner, row, height)
             return module.conv[1](inner, inside=True)
 
-        # A strip ends with the other samples of its last output's stride.
+        # The last output sees `reach` samples on, of which its stride lies in the strip.
         after = reach + 1 - stride * next_stride
         return strips.mapped(self, layers_of_strip, x, strips.IMAGE_ROWS, reach, after)
 

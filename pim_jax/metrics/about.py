@@ -136,7 +136,7 @@ ABOUT = {
     "pim-5": About(
         "PIM, five Gaussians (Bhardwaj 2020), trained by this project",
         minimum_size=8,
-        version="7bdcd270",
+        version="7dd8001f",
     ),
     "pim-1-small": About(
         "PIM-1 at a quarter of its width, trained by this project",
