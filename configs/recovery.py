@@ -6,7 +6,7 @@ Photographs of 64x64 pixels are recovered from noise and from a JPEG by followin
 gradient of each metric (`pim_jax/recovery.py`).
 
 Hardware and time, two CPU cores: a minute or two for a dozen of metrics without weights,
-ten for `pim-1-small`. Result: one table for each start, OUT/recovery.{json,csv}, the
+four for `pim-1-small`. Result: one table for each start, OUT/recovery.{json,csv}, the
 pictures that came out (OUT/pictures.png) and curves over the steps (OUT/curves.png).
 """
 
