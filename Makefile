@@ -52,16 +52,17 @@ bench: install
 	$(BIN)/python -m tests.benchmarks.codec_speed --out=runs/codec_speed.json
 	$(BIN)/python -m tests.benchmarks.metric_speed --out=runs/metric_speed.json
 
-# Makes the averaged weights of a run those that ship: make ship-codec RUN=runs/codec
+# Makes the averaged weights of a run those that ship:
+# make ship-codec RUN=runs/codec NAME=ms128
 ship-codec: install
-	$(BIN)/codec-jax freeze $(RUN) --name ms64 --out codec_jax/packaged/ms64.npz
-	cd codec_jax/packaged && sha256sum ms64.npz > ms64.sha256
+	$(BIN)/codec-jax freeze $(RUN) --name $(NAME) --out codec_jax/packaged/$(NAME).npz
+	cd codec_jax/packaged && sha256sum $(NAME).npz > $(NAME).sha256
 
 # Makes the averaged weights of a run those that ship:
-# make ship-pim RUN=runs/pim NAME=pim-1-small
+# make ship-pim RUN=runs/pim NAME=pim-1-small (the newest step, or STEP=...)
 ship-pim: install
 	rm -rf pim_jax/packaged/$(NAME)
-	$(BIN)/pim-jax convert $(RUN) pim_jax/packaged/$(NAME) --half
+	$(BIN)/pim-jax convert $(RUN) pim_jax/packaged/$(NAME) --half $(addprefix --step ,$(STEP))
 	cd pim_jax/packaged/$(NAME) && sha256sum weights.npz > weights.sha256
 
 clean:

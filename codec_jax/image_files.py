@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import av
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
@@ -54,7 +53,6 @@ _DAMAGE = (
     SyntaxError,
     TypeError,
     ValueError,
-    av.FFmpegError,
     struct.error,
 )
 
@@ -326,9 +324,15 @@ def _deep_samples(
     """A file's samples of 16 bits as they are stored, in one to four channels."""
     if image.format not in ("PNG", "TIFF"):
         return np.asarray(image).astype(np.uint16)[:, :, None]
+    import av  # Only here: training and 8 bits do without.
+
     stream.seek(0)
-    with av.open(stream, mode="r", format=f"{image.format.lower()}_pipe") as container:
-        frame = next(container.decode(video=0), None)
+    kind = f"{image.format.lower()}_pipe"
+    try:
+        with av.open(stream, mode="r", format=kind) as container:
+            frame = next(container.decode(video=0), None)
+    except av.FFmpegError as error:
+        raise ValueError(str(error)) from error
     # Pillow may have turned a TIFF.
     if frame is None or {frame.width, frame.height} != set(image.size):
         raise ValueError(f"expected a picture of {image.size} pixels, found {frame}")

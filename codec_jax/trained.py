@@ -1,6 +1,6 @@
 """A trained codec: images to bytes and back.
 
-    codec = codec_jax.load("ms64")
+    codec = codec_jax.load("ms128")
     data = codec.compress(image)      # uint8 (h, w, 3) -> bytes
     image = codec.decompress(data)    # bytes -> uint8 (h, w, 3)
 

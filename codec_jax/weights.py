@@ -41,8 +41,8 @@ FROZEN = "codec.npz"  # in the folder of a run
 
 # Weights inside this package, in `codec_jax/packaged`; beside each its SHA-256 in a file
 # `.sha256`, as `sha256sum` writes it, and its card `.md`.
-PACKAGED = {"ms64": "ms64.npz"}
-DEFAULT = "ms64"
+PACKAGED = {"ms128": "ms128.npz", "ms64": "ms64.npz"}
+DEFAULT = "ms128"
 
 
 # What NumPy, zipfile and zlib raise on damaged or hostile files.

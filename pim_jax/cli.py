@@ -29,7 +29,7 @@ def _carry_out(options: argparse.Namespace) -> None:
     if options.command == "distance":
         _distance(options.image_a, options.image_b, options.metric, options.weights)
     elif options.command == "convert":
-        _convert(options.source, options.destination, options.half)
+        _convert(options.source, options.destination, options.half, options.step)
     else:
         _metrics()
 
@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--half", action="store_true", help="16-bit floats: half the size"
     )
+    convert.add_argument(
+        "--step",
+        type=int,
+        help="of a run: its checkpoint of this step; default: newest",
+    )
     commands.add_parser("metrics", help="list the metrics")
     return parser
 
@@ -78,8 +83,8 @@ def _distance(
     console().print(f"{value:.6g}")
 
 
-def _convert(source: Path, destination: Path, half: bool) -> None:
-    params, config = weight_files.read(source)
+def _convert(source: Path, destination: Path, half: bool, step: int | None) -> None:
+    params, config = weight_files.read(source, step)
     seed = weight_files.initial_seed(source)
     weight_files.write(destination, params, config, half, seed)
 

@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from pim_jax import backbones, evaluate, heads, pretrained
-from pim_jax.data import batching, judgements
+from pim_jax.data import batching
 from pim_jax.data.bapps_folder import Source
 from pim_jax.distances import source_distances
 from pim_jax.metric import Metric
@@ -102,6 +102,8 @@ def make(
       networks: what `config.network.name` may be.
     Raises: ValueError for options that do not fit, FileNotFoundError for missing data.
     """
+    from pim_jax.data import judgements  # Only here, as it needs tfds.
+
     del workdir
     network = network_of(config.network, networks)
     if not 0 <= config.dropout < 1:

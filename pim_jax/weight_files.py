@@ -27,13 +27,19 @@ FORMAT = "pim_jax"
 ARRAYS = "weights.npz"
 
 
-def read(folder: str | Path) -> tuple[dict[str, Any], ModelConfig]:
+def read(
+    folder: str | Path, step: int | None = None
+) -> tuple[dict[str, Any], ModelConfig]:
     """Parameters and architecture in a folder of any of the three kinds.
 
     The parameters include the joint encoder where the folder has it.
 
+    Args:
+      folder: of one of the three kinds.
+      step: of a run, which checkpoint; the newest if None.
+
     Raises:
-      FileNotFoundError: files are missing.
+      FileNotFoundError: files are missing, or the run has no checkpoint of that step.
       ValueError: the weights do not fit the architecture in config.json (the message
         names the parameter and both shapes), or a file is damaged.
     """
@@ -42,11 +48,14 @@ def read(folder: str | Path) -> tuple[dict[str, Any], ModelConfig]:
         problem = "is not a folder" if folder.exists() else "does not exist"
         raise FileNotFoundError(f"{folder} {problem}; expected one with config.json")
     options = convert.read_json(folder / "config.json")
+    is_run = "model" in options and "format" not in options
+    if step is not None and not is_run:
+        raise ValueError(f"{folder} is no run of train.py, so it has no step {step}")
     if "format" in options:
         return _read_converted(folder, options)
-    if "model" in options:
+    if is_run:
         config = _architecture(options["model"], folder)
-        nested = checkpoint.read_parameters(folder)
+        nested = checkpoint.read_parameters(folder, step)
         return _strict(convert.flatten(nested), config, folder), config
     if convert.is_published(options):
         return convert.read_published(folder)

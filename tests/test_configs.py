@@ -26,7 +26,7 @@ def module(name):
 
 VARIANTS = {
     "pim": ["", *module("pim").VARIANTS, "demo,pim-1", "small,paper"],
-    "codec": ["", *(f"{m},narrow" for m in MODELS)],
+    "codec": ["", "gpu", *(f"{m},narrow" for m in MODELS)],
     "colour": [""],
     "eval_bapps": [""],
     "eval_behaviour": ["", "demo"],
@@ -46,9 +46,10 @@ CASES = [(name, variant) for name, several in VARIANTS.items() for variant in se
 TRAINING = [case for case in CASES if case[0] == "pim"]
 
 
-def test_settings_of_a_codec_are_accepted():
-    config = module("codec").get_config("mbt2018-mean,narrow")
-    assert CodecConfig.from_dict(config.model).filters == 64
+@pytest.mark.parametrize(("variant", "filters"), [("narrow", 64), ("gpu", 128)])
+def test_settings_of_a_codec_are_accepted(variant, filters):
+    config = module("codec").get_config(f"mbt2018-mean,{variant}")
+    assert CodecConfig.from_dict(config.model).filters == filters
     optimizer.make(config.optimizer, config.steps)
 
 

@@ -51,7 +51,9 @@ DEPENDENT = {"metrics", "codec_jax.entropy", "codec_jax.models", "codec_jax.toy"
 # What may be imported inside a function, so that a machine can do without it.
 TENSORFLOW = {"tensorflow", "tensorflow_compression", "tensorflow_compression_ops"}
 OPTIONAL = TENSORFLOW | {
+    "av",
     "tensorflow_datasets",
+    "pim_jax.data.judgements",
     "pim_jax.data.video",
     "imagecodecs",
     "pillow_heif",
@@ -202,5 +204,13 @@ def test_only_optional_packages_are_imported_inside_functions():
 def test_importing_all_does_not_load_tensorflow():
     modules = [module for module in MODULES if not module.endswith(".py")]
     program = f"import {', '.join(modules)}, sys; sys.exit('tensorflow' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+def test_training_loads_neither_a_video_decoder_nor_tfds():
+    """Images of accelerators' makers have JAX and little else."""
+    unwanted = "{'av', 'tensorflow_datasets'} & {*sys.modules}"
+    program = f"import train, sys; sys.exit(bool({unwanted}))"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)

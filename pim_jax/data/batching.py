@@ -8,11 +8,13 @@ import collections
 import concurrent.futures
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-_THREADS = 2
+# A GPU takes some hundred crops in the time that one thread needs to make them.
+_THREADS = max(2, min(8, os.cpu_count() or 1))
 _BATCHES_AHEAD = 8
 
 Batch = dict[str, np.ndarray]

@@ -7,7 +7,6 @@ the file are taken to be sRGB.
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import av
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
@@ -158,6 +157,8 @@ def _is_deep_colour_png(path: str | Path) -> bool:
 
 def _read_deep_png(path: Path) -> np.ndarray:
     """A 16-bit RGB or RGBA PNG as float32 (h, w, 3), decoded by FFmpeg."""
+    import av  # Only here: training and 8 bits do without.
+
     with PIL.Image.open(path) as image:
         image.load()  # FFmpeg fills what a truncated file lacks, Pillow refuses it
     with av.open(str(path)) as container:

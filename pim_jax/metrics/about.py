@@ -131,12 +131,12 @@ ABOUT = {
     "pim-1": About(
         "PIM, one Gaussian (Bhardwaj 2020), trained by this project",
         minimum_size=8,
-        version="5b0d90ba",
+        version="1dc253e7",
     ),
     "pim-5": About(
         "PIM, five Gaussians (Bhardwaj 2020), trained by this project",
         minimum_size=8,
-        version="7dd8001f",
+        version="c1263241",
     ),
     "pim-1-small": About(
         "PIM-1 at a quarter of its width, trained by this project",

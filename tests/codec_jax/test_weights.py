@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import pathlib
 import zipfile
 import zlib
 
@@ -10,7 +11,6 @@ import jax
 import numpy as np
 import pytest
 
-import codec_jax
 from codec_jax import weights
 from codec_jax.entropy import factorized
 from codec_jax.models import integer
@@ -139,9 +139,13 @@ def test_packaged_weights_are_verified(stored, codec, monkeypatch, tmp_path):
         weights.load("good")
 
 
-def test_the_codec_that_ships():
-    shipped = weights.load(codec_jax.DEFAULT)
-    assert shipped.name == codec_jax.DEFAULT
+@pytest.mark.parametrize("name", weights.PACKAGED)
+def test_the_codecs_that_ship(name):
+    folder = pathlib.Path(weights.__file__).with_name("packaged")
+    assert (folder / weights.PACKAGED[name]).stat().st_size < 12e6
+    assert (folder / f"{name}.md").is_file()
+    shipped = weights.load(name)
+    assert shipped.name == name
     image = small_codecs.picture(np.random.default_rng(0), 40, 50)
     assert shipped.decompress(shipped.compress(image)).shape == image.shape
 

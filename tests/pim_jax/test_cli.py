@@ -1,6 +1,8 @@
 """The command `pim-jax`."""
 
+import dataclasses
 import importlib.metadata
+import json
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ from pim_jax import cli, pretrained, published, weight_files
 from pim_jax.initialization import init_params
 from pim_jax.metrics import METRICS
 from pim_jax.model import ModelConfig
+from pim_jax.training import checkpoint
 
 SMALL = ModelConfig(
     num_scales=1, steerable_order=0, filters=(2, 3), z_dim=2, mixtures=2
@@ -123,6 +126,28 @@ def test_convert_to_half_the_size(capsys, folder, tmp_path):
     )
     with np.load(tmp_path / "out" / weight_files.ARRAYS) as arrays:
         assert {array.dtype for array in arrays.values()} == {np.dtype(np.float16)}
+
+
+def test_convert_a_step_of_a_run(capsys, folder, tmp_path):
+    run_folder, params = tmp_path / "run", weight_files.read(folder)[0]
+    with checkpoint.manager(run_folder, keep=2) as opened:
+        for step in (1, 2):
+            scaled = jax.tree.map(lambda x, step=step: np.asarray(step * x), params)
+            checkpoint.save(opened, step, {"ema_params": scaled})
+    model = {"seed": 0, "model": dataclasses.asdict(SMALL)}
+    (run_folder / "config.json").write_text(json.dumps(model))
+    for options, step in ((("--step", 1), 1), ((), 2)):
+        out = tmp_path / f"out-{step}"
+        assert run(capsys, "convert", run_folder, out, *options) == (0, "", "")
+        found, _ = weight_files.read(out)
+        jax.tree.map(
+            lambda x, y, step=step: np.testing.assert_array_equal(x, step * y),
+            found,
+            params,
+        )
+    for source, said in ((run_folder, "no checkpoint of step 3"), (folder, "no run")):
+        result = run(capsys, "convert", source, tmp_path / "out-3", "--step", 3)
+        assert_one_line_error(result, said)
 
 
 @pytest.mark.shared

@@ -151,6 +151,8 @@ VARIANTS = {
     "pim-1-small": {},
     "pim-1-cpu": {"data.validation_crop": 24},
     "pim-5-cpu": {"data.validation_crop": 24, "start_from": ""},
+    "pim-1-gpu": {},
+    "pim-5-gpu": {"start_from": ""},
 }
 
 
