@@ -30,6 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.learning_rate = 0.02  # of 1.0, the range of a pixel
     config.final_fraction = 0.01  # what is left of it at the end
     config.jpeg_quality = 10
+    config.starts = "noise,jpeg"
     config.seed = 0
     config.out = "runs/recovery"
     return config.lock()

@@ -207,6 +207,7 @@ def recover(config: ml_collections.ConfigDict, progress: Progress) -> list[Table
         final_fraction=config.final_fraction,
         jpeg_quality=config.jpeg_quality,
         seed=config.seed,
+        starts=tuple(names_in(config.starts, "starts")),
     )
     found = photographs.photographs(config.images_dir, config.side, config.images)
     reference = np.stack([*found.values()])

@@ -25,6 +25,7 @@ from pim_jax.metric import Metric
 from pim_jax.metrics import pixel, ssim
 from pim_jax.tables import Score, Table
 
+STARTS = ("noise", "jpeg")
 RECOVERED_DB = 30.0  # PSNR from which a result counts as the reference
 
 
@@ -37,6 +38,7 @@ class Settings(NamedTuple):
       final_fraction: what is left of it at the last step.
       jpeg_quality: of the start that is a JPEG, 1 to 100.
       seed: of the start that is noise.
+      starts: where to begin, of STARTS.
     """
 
     steps: int = 1000
@@ -44,6 +46,7 @@ class Settings(NamedTuple):
     final_fraction: float = 0.01
     jpeg_quality: int = 10
     seed: int = 0
+    starts: tuple[str, ...] = STARTS
 
 
 class Recovery(NamedTuple):
@@ -62,20 +65,29 @@ class Recovery(NamedTuple):
 
 
 def starts(reference: np.ndarray, settings: Settings) -> dict[str, np.ndarray]:
-    """Where recovery begins: uniform noise, and the reference as a JPEG.
+    """Where recovery begins: uniform noise, or the reference as a JPEG.
 
     Args:
       reference: uint8 (n, h, w, 3).
       settings: what follows.
 
     Returns: name -> float32 (n, h, w, 3) in [0, 1].
+
+    Raises:
+      ValueError: a start that is not of STARTS.
     """
+    if not set(settings.starts) <= set(STARTS):
+        raise ValueError(f"starts must be among {STARTS}, found {settings.starts}")
     noise = np.random.default_rng(settings.seed).uniform(size=reference.shape)
     coded = [distortions.jpeg(x, 100 - settings.jpeg_quality) for x in reference]
-    return {
-        "noise": noise.astype(np.float32),
-        f"jpeg {settings.jpeg_quality}": np.stack(coded).astype(np.float32) / 255,
+    found = {
+        "noise": ("noise", noise.astype(np.float32)),
+        "jpeg": (
+            f"jpeg {settings.jpeg_quality}",
+            np.stack(coded, dtype=np.float32) / 255,
+        ),
     }
+    return dict(found[start] for start in settings.starts)
 
 
 def recover(

@@ -31,6 +31,13 @@ def test_starts():
     np.testing.assert_array_equal(again["jpeg 10"], found["jpeg 10"])
 
 
+def test_a_choice_of_starts():
+    found = recovery.starts(REFERENCE, SETTINGS._replace(starts=("jpeg",)))
+    assert [*found] == ["jpeg 10"]
+    with pytest.raises(ValueError, match=r"'noise', 'jpeg'.*found .*'webp'"):
+        recovery.starts(REFERENCE, SETTINGS._replace(starts=("webp",)))
+
+
 def test_squared_error_leads_back(results):
     found = results["jpeg 10"]["psnr"]
     assert found.distance.shape == found.psnr.shape == (61, 2)
