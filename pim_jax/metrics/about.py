@@ -131,7 +131,7 @@ ABOUT = {
     "pim-1": About(
         "PIM, one Gaussian (Bhardwaj 2020), trained by this project",
         minimum_size=8,
-        version="1dc253e7",
+        version="a29b878b",
     ),
     "pim-5": About(
         "PIM, five Gaussians (Bhardwaj 2020), trained by this project",
