@@ -110,7 +110,10 @@ def _metrics() -> None:
 
 
 def _weights_needed(name: str) -> str:
-    backbone = ABOUT[name].backbone
+    about = ABOUT[name]
+    backbone = about.backbone
+    if about.file:
+        return f"{about.file}, to be given"
     if backbone is not None:
         is_there, what = pretrained.is_cached(backbone), f"{backbone} "
     elif name in published.ARCHIVES:

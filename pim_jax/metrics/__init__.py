@@ -6,9 +6,9 @@ are written by hand.
 
 Not here, though compared with these elsewhere: sparse feature fidelity (SFF, Chang 2013),
 which needs a matrix of filters learned by independent component analysis that is not to
-be had; MCSD, whose constants its paper alone states; PieAPP, DeepIQA and the GTI-CNN, each
-of which needs trained weights of its own, and a check against its published code that has
-not been made.
+be had; MCSD, whose constants its paper alone states; DeepIQA and the GTI-CNN, each of which
+needs trained weights of its own, and a check against its published code that has not been
+made.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from pim_jax.metrics import (
     mad,
     nlpd,
     pamse,
+    pieapp,
     pixel,
     ssim,
     vif,
@@ -62,6 +63,7 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "lpips-vgg-baseline": lpips.load_vgg_baseline,
     "lpips-squeeze-baseline": lpips.load_squeeze_baseline,
     "dists": dists.load_dists,
+    "pieapp": pieapp.load_pieapp,
     "pim-1": shipped.load_pim_1,
     "pim-5": shipped.load_pim_5,
     "pim-1-small": shipped.load_pim_1_small,

@@ -17,6 +17,8 @@ class About(NamedTuple):
       backbone: the classifier whose weights it needs, a key of `pretrained.FILES`; None
         where it needs none.
       published: its weights are another project's, fetched on first use.
+      file: the file with another project's weights, which is not fetched: it is to be
+        given; empty where there is none.
     """
 
     reference: str
@@ -29,11 +31,12 @@ class About(NamedTuple):
     sees_negative: bool = True
     backbone: str | None = None
     published: bool = False
+    file: str = ""
 
     @property
     def needs_download(self) -> bool:
         """Whether its weights are elsewhere until they are fetched."""
-        return self.published or self.backbone is not None
+        return self.published or self.backbone is not None or bool(self.file)
 
 
 ABOUT = {
@@ -127,6 +130,13 @@ ABOUT = {
         "DISTS (Ding 2020) of images as they are, not resized",
         largest=1.0,
         backbone="vgg16",
+    ),
+    "pieapp": About(
+        "PieAPP (Prashnani 2018) of an image, compared with a reference; piq.PieAPP",
+        smallest=float("-inf"),
+        minimum_size=64,
+        version="0.1",
+        file="PieAPPv0.1.pth",
     ),
     "pim-1": About(
         "PIM, one Gaussian (Bhardwaj 2020), trained by this project",
