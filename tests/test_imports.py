@@ -52,6 +52,7 @@ DEPENDENT = {"metrics", "codec_jax.entropy", "codec_jax.models", "codec_jax.toy"
 TENSORFLOW = {"tensorflow", "tensorflow_compression", "tensorflow_compression_ops"}
 OPTIONAL = TENSORFLOW | {
     "av",
+    "h5py",
     "tensorflow_datasets",
     "pim_jax.data.judgements",
     "pim_jax.data.video",

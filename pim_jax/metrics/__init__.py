@@ -6,9 +6,8 @@ are written by hand.
 
 Not here, though compared with these elsewhere: sparse feature fidelity (SFF, Chang 2013),
 which needs a matrix of filters learned by independent component analysis that is not to
-be had; MCSD, whose constants its paper alone states; DeepIQA and the GTI-CNN, each of which
-needs trained weights of its own, and a check against its published code that has not been
-made.
+be had; MCSD, whose constants its paper alone states; the GTI-CNN, for lack of code and weights
+to check with.
 """
 
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pim_jax import published, shipped
 from pim_jax.metric import Metric
 from pim_jax.metrics import (
     cw_ssim,
+    deepiqa,
     dists,
     fsim,
     gmsd,
@@ -64,6 +64,7 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "lpips-squeeze-baseline": lpips.load_squeeze_baseline,
     "dists": dists.load_dists,
     "pieapp": pieapp.load_pieapp,
+    "deepiqa": deepiqa.load_deepiqa,
     "pim-1": shipped.load_pim_1,
     "pim-5": shipped.load_pim_5,
     "pim-1-small": shipped.load_pim_1_small,

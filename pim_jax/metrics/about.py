@@ -138,6 +138,12 @@ ABOUT = {
         version="0.1",
         file="PieAPPv0.1.pth",
     ),
+    "deepiqa": About(
+        "DeepIQA, or WaDIQaM-FR (Bosse 2018), on the scale of its model",
+        smallest=float("-inf"),
+        minimum_size=32,
+        file="a model of its authors",
+    ),
     "pim-1": About(
         "PIM, one Gaussian (Bhardwaj 2020), trained by this project",
         minimum_size=8,

@@ -24,6 +24,7 @@ from pim_jax.backbones import max_pool
 from pim_jax.metric import Metric
 from pim_jax.metrics.about import ABOUT
 from pim_jax.ops import convolution
+from pim_jax.ops.windows import windows
 
 PATCH = 64  # pixels; windows of this side are scored
 STEP = 27  # from one window to the next, the published code's "sparse"
@@ -113,17 +114,6 @@ def _kernel(layer: str, array: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def windows(image: Float[Array, "n h w 3"]) -> Float[Array, "n p 64 64 3"]:
-    """All windows, row by row; what is right of or below the last ones is not seen."""
-    n, height, width, channels = image.shape
-    rows, columns = (
-        np.arange(0, size - PATCH + 1, STEP)[:, None] + np.arange(PATCH)
-        for size in (height, width)
-    )
-    found = image[:, rows][:, :, :, columns]  # n, rows, 64, columns, 64, 3
-    return found.transpose(0, 1, 3, 2, 4, 5).reshape(n, -1, PATCH, PATCH, channels)
-
-
 def _features(params: Any, x: Float[Array, "p 64 64 3"]) -> list[Array]:
     """What the comparison sees of each window, flat."""
     seen = []
@@ -146,7 +136,7 @@ def _dense(params: Any, name: str, x: Array) -> Array:
 
 def _score(params: Any, reference: Array, image: Array) -> Float[Array, " n"]:
     n = reference.shape[0]
-    both = jnp.concatenate([windows(reference), windows(image)])
+    both = jnp.concatenate([windows(x, PATCH, STEP) for x in (reference, image)])
     seen = _features(params, both.reshape(-1, *both.shape[2:]))
     half = len(seen[0]) // 2
     differences = [x[:half] - x[half:] for x in seen]
