@@ -6,8 +6,8 @@ are written by hand.
 
 Not here, though compared with these elsewhere: sparse feature fidelity (SFF, Chang 2013),
 which needs a matrix of filters learned by independent component analysis that is not to
-be had; MCSD, whose constants its paper alone states; the GTI-CNN, for lack of code and weights
-to check with.
+be had; MCSD, whose constants its paper alone states; the GTI-CNN, for lack of code and
+weights to check with.
 """
 
 from collections.abc import Callable

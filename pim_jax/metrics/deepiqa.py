@@ -2,8 +2,8 @@
 
 Bosse, Maniry, Mueller, Wiegand & Samek 2018, https://arxiv.org/abs/1612.01697. Equal to
 `pyiqa`'s module within 1e-5 on the same weights, with the order of features, windows and
-offset of https://github.com/dmaniry/deepIQA. It reads the models there (HDF5 of Chainer, for
-which h5py has to be installed) or the same arrays as .npz; none is fetched:
+offset of https://github.com/dmaniry/deepIQA. It reads the models there (HDF5 of Chainer,
+for which h5py has to be installed) or the same arrays as .npz; none is fetched:
 
     metric = pim_jax.load("deepiqa", weights="fr_tid_weighted.model")
 
