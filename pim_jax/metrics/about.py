@@ -152,7 +152,7 @@ ABOUT = {
     "pim-5": About(
         "PIM, five Gaussians (Bhardwaj 2020), trained by this project",
         minimum_size=8,
-        version="c1263241",
+        version="95be6796",
     ),
     "pim-1-small": About(
         "PIM-1 at a quarter of its width, trained by this project",
