@@ -6,17 +6,16 @@
 
 Variants, after a colon, with commas: `pim-1` (one Gaussian per position), `paper` (the
 networks of the paper's Figure 2), `demo` and `small` (sizes for two CPU cores),
-`pim-1-gpu` and then `pim-1-near` (what ships as `pim-1`), `pim-5-gpu` and `pim-5-near`
-(`pim-5`), `pim-1-small` (what ships under this name), `pim-1-cpu`, `pim-5-cpu` (the same
-architectures, for who has no accelerator).
+`pim-1-gpu`, `pim-5-gpu`, `pim-1-small` (what ships as `pim-1`, `pim-5`, `pim-1-small`),
+`pim-1-cpu`, `pim-5-cpu` (the same architectures, for who has no accelerator).
 
 Hardware and time: the full architecture costs 38 GFLOP per pair of 64x64 crops and step
 (2 images x 3 passes x 6.4 GFLOP), so 100,000 steps of 256 pairs are 10^18 FLOP: some
 days on one accelerator, hours on a pod. That has not been run to its end yet;
 `docs/results.md` holds what has been run, with its results. On an H200 that trained
 something else as well: `pim-1-gpu` four and a half minutes, `pim-5-gpu` after it more
-than two. On two CPU cores: `demo` under five minutes, `pim-1-near` five, `pim-1-cpu`, and
-`pim-5-cpu` after it, a quarter of an hour.
+than two. On two CPU cores: `demo` under five minutes, `pim-1-cpu`, and `pim-5-cpu` after
+it, a quarter of an hour.
 
 The paper does not say how PIM was trained (videos, frame gap, crops, batch size,
 learning rate, how the objective is reduced); the values below are this project's own.
@@ -190,15 +189,3 @@ VARIANTS["pim-5-gpu"] = {
     "start_from": "pim-1",
     "optimizer.warmup_steps": 20,
 }
-# The last steps, on frames 1/30 s apart, prepared with --gap_seconds=0.0333: less differs
-# between those, so z keeps more. Set `start_from` to the weights to go on from.
-_NEAR: dict[str, Any] = {
-    **_BRIEF,
-    "steps": 150,
-    "evaluate_every": 50,
-    "checkpoint_every": 50,
-    "ema_decay": 0.97,
-    "optimizer.warmup_steps": 20,
-}
-VARIANTS["pim-1-near"] = {**_NEAR, "model.mixtures": 1}
-VARIANTS["pim-5-near"] = {**_NEAR, "model.mixtures": 5}

@@ -116,18 +116,21 @@ def recover(
     for _ in range(settings.steps):
         image, state, *scores = _step(optimizer, metric, reference, image, state)
         found.append(scores)
-    found.append([*_scores(metric, reference, image)])
+    found.append([*_last_scores(metric, reference, image)])
     distance, psnr = (np.stack(values) for values in zip(*found, strict=True))
     return Recovery(np.asarray(start), np.asarray(image), distance, psnr)
 
 
-@jax.jit
 def _scores(metric: Metric, reference: Array, image: Array) -> tuple[Array, Array]:
     return metric(reference, image), pixel.psnr(reference, image)
 
 
+_last_scores = jax.jit(_scores)
+
+
 # Not a loop inside of the program: XLA's loops on CPUs take gradients of convolutions
-# with one thread, which is several times slower.
+# with one thread, which is several times slower. Nor a compiled function inside, whose
+# gradient computes it once more: twice the time.
 @functools.partial(jax.jit, static_argnums=0)
 def _step(
     optimizer: optax.GradientTransformation,

@@ -147,12 +147,12 @@ ABOUT = {
     "pim-1": About(
         "PIM, one Gaussian (Bhardwaj 2020), trained by this project",
         minimum_size=8,
-        version="a29b878b",
+        version="1dc253e7",
     ),
     "pim-5": About(
         "PIM, five Gaussians (Bhardwaj 2020), trained by this project",
         minimum_size=8,
-        version="95be6796",
+        version="c1263241",
     ),
     "pim-1-small": About(
         "PIM-1 at a quarter of its width, trained by this project",

@@ -153,8 +153,6 @@ VARIANTS = {
     "pim-5-cpu": {"data.validation_crop": 24, "start_from": ""},
     "pim-1-gpu": {},
     "pim-5-gpu": {"start_from": ""},
-    "pim-1-near": {"data.validation_crop": 24},
-    "pim-5-near": {"data.validation_crop": 24},
 }
 
 
