@@ -8,6 +8,7 @@ import small_bapps
 
 from configs import lpips as lpips_config
 from pim_jax import heads, heads_task
+from pim_jax.data import judgements
 from pim_jax.heads_task import Network
 from pim_jax.training import loop, report
 
@@ -108,7 +109,7 @@ def test_the_run_is_a_metric(run, data_dir):
     jax.tree.map(
         np.testing.assert_array_equal, metric.params["heads"], run[1].params["heads"]
     )
-    sources = heads_task.judgements.two_afc(data_dir)
+    sources = judgements.two_afc(data_dir)
     expected = report.read_log(run[0])[-1]["scalars"]["validation/traditional"]
     found = heads_task.two_afc_scores(metric, sources)
     assert found == pytest.approx({"traditional": expected, "mean": expected})
