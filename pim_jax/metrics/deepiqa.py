@@ -25,6 +25,7 @@ from pim_jax import pretrained
 from pim_jax.backbones import max_pool
 from pim_jax.metric import Metric
 from pim_jax.metrics.about import ABOUT
+from pim_jax.metrics.given import checked
 from pim_jax.ops import convolution
 from pim_jax.ops.windows import windows
 
@@ -60,23 +61,10 @@ def from_published(
       source: where it is from, for messages.
 
     Raises:
-      ValueError: an array is missing or unknown, has another shape, or is not finite.
+      ValueError: as `given.checked`.
     """
-    shapes = published_shapes()
-    unknown = sorted(set(state) - set(shapes))
-    if unknown:
-        raise ValueError(f"{source}: {unknown[0]} is no parameter of DeepIQA")
     params: dict[str, dict[str, np.ndarray]] = {}
-    for key, shape in shapes.items():
-        if key not in state:
-            raise ValueError(f"{source}: {key} of DeepIQA is missing")
-        array = np.asarray(state[key], np.float32)
-        if array.shape != shape:
-            raise ValueError(
-                f"{source}: {key} has shape {array.shape}, expected {shape}"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"{source}: {key} must hold finite numbers")
+    for key, array in checked(state, published_shapes(), "DeepIQA", source).items():
         layer, kind = key.split("/")
         # Inputs before outputs; convolutions have height and width first.
         order = (2, 3, 1, 0) if array.ndim == 4 else (1, 0)

@@ -23,6 +23,7 @@ from pim_jax import torch_files
 from pim_jax.backbones import max_pool
 from pim_jax.metric import Metric
 from pim_jax.metrics.about import ABOUT
+from pim_jax.metrics.given import checked
 from pim_jax.ops import convolution
 from pim_jax.ops.windows import windows
 
@@ -70,25 +71,13 @@ def from_published(
       source: where it is from, for messages.
 
     Raises:
-      ValueError: a parameter is missing or unknown, has another shape, or is not finite.
+      ValueError: as `given.checked`.
     """
-    shapes = published_shapes()
-    unknown = sorted(set(state) - set(shapes))
-    if unknown:
-        raise ValueError(f"{source}: {unknown[0]} is no parameter of PieAPP")
+    state, vector = dict(state), "ref_score_subtract.weight"
+    if vector in state and np.shape(state[vector]) == (1,):
+        state[vector] = np.reshape(state[vector], (1, 1))
     params: dict[str, dict[str, np.ndarray]] = {}
-    for key, shape in shapes.items():
-        if key not in state:
-            raise ValueError(f"{source}: {key} of PieAPP is missing")
-        array = np.asarray(state[key], np.float32)
-        if key == "ref_score_subtract.weight" and array.shape == (1,):
-            array = array[:, None]
-        if array.shape != shape:
-            raise ValueError(
-                f"{source}: {key} has shape {array.shape}, expected {shape}"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"{source}: {key} must hold finite numbers")
+    for key, array in checked(state, published_shapes(), "PieAPP", source).items():
         layer, kind = key.split(".")
         if kind == "bias":
             params.setdefault(layer, {})["bias"] = array
