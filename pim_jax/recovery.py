@@ -80,7 +80,7 @@ def starts(reference: np.ndarray, settings: Settings) -> dict[str, np.ndarray]:
         raise ValueError(f"starts must be among {STARTS}, found {settings.starts}")
     noise = np.random.default_rng(settings.seed).uniform(size=reference.shape)
     coded = [distortions.jpeg(x, 100 - settings.jpeg_quality) for x in reference]
-    found = {
+    found: dict[str, tuple[str, np.ndarray]] = {
         "noise": ("noise", noise.astype(np.float32)),
         "jpeg": (
             f"jpeg {settings.jpeg_quality}",
