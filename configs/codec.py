@@ -96,6 +96,7 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
     return config.lock()
 
 
+_SIX_RATES = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
 VARIANTS = {
     # Two CPU cores.
     "narrow": {
@@ -106,7 +107,7 @@ VARIANTS = {
         "ema_decay": 0.998,
         "model.filters": 64,
         "model.latents": 96,
-        "model.lambdas": (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483),
+        "model.lambdas": _SIX_RATES,
         "optimizer.name": "muon",
         "optimizer.learning_rate": 1.5e-3,
         "optimizer.warmup_steps": 100,
@@ -120,7 +121,7 @@ VARIANTS = {
         "steps": 45_000,
         "evaluate_every": 5_000,
         "ema_decay": 0.999,
-        "model.lambdas": (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483),
+        "model.lambdas": _SIX_RATES,
         "optimizer.name": "muon",
         "optimizer.learning_rate": 1.5e-3,
         "optimizer.warmup_steps": 500,
