@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -15,7 +16,7 @@ import pim_jax
 from codec_jax import data, objective, ops
 from codec_jax.models.codec import Codec, check_quantization
 from codec_jax.models.config import STRIDE, CodecConfig
-from pim_jax.training import devices, optimizer
+from pim_jax.training import checkpoint, devices, optimizer
 from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
 
 # Crops of the validation at a time.
@@ -30,7 +31,8 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
     Args:
       config: as in `configs/codec.py`.
       workdir: not used; everything that training writes, the loop writes.
-    Raises: ValueError for options that do not fit, FileNotFoundError for missing data.
+    Raises: ValueError for options that do not fit, FileNotFoundError for missing data or
+      for no run to start from.
     """
     del workdir
     model = CodecConfig.from_dict(config.model)
@@ -41,6 +43,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
         scaled(config.optimizer.factors),
     )
     loss = make_loss(model, config.objective, config.steps, axis_name)
+    first_params = _first_params(config.start_from, model)
 
     def batches(
         process_index: int, process_count: int, start_step: int
@@ -67,7 +70,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
         return picture(state.ema_params, model, crops[:4])
 
     return Task(
-        init=lambda key: initial_state(init_params(model, key), moves),
+        init=lambda key: initial_state(first_params(key), moves),
         update=gradient_update(loss, moves, config.ema_decay, axis_name),
         batches=batches,
         evaluations={"validation": held_out},
@@ -79,6 +82,23 @@ def init_params(model: CodecConfig, key: PRNGKeyArray) -> Any:
     """Random parameters."""
     images = jnp.zeros((1, STRIDE, STRIDE, 3))
     return jax.jit(Codec(model).init)(key, images, jnp.zeros(1))["params"]
+
+
+def _first_params(source: str, model: CodecConfig) -> Callable[[PRNGKeyArray], Any]:
+    """From a key to the weights that training starts from; see `config.start_from`."""
+    if not source:
+        return lambda key: init_params(model, key)
+    trained = checkpoint.read_parameters(source)
+    # Complaints come now, and not from within the first compilation.
+    checkpoint.check_same_arrays(
+        flax.traverse_util.flatten_dict(trained, sep="/"),
+        flax.traverse_util.flatten_dict(
+            jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0)),
+            sep="/",
+        ),
+        f"the run in start_from = {source}",
+    )
+    return lambda key: jax.tree.map(jnp.asarray, trained)
 
 
 def make_loss(

@@ -44,6 +44,8 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
     config.devices = 0  # all
     config.debug_nans = False
     config.ema_decay = 0.9995
+    # The folder of a run whose averaged weights this one goes on from.
+    config.start_from = ""
 
     config.model = ml_collections.ConfigDict(dataclasses.asdict(MODELS[model]))
 

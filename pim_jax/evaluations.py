@@ -25,9 +25,7 @@ from pim_jax.data import (
     frame_pairs,
     frame_runs,
     images,
-    judgements,
     photographs,
-    video,
 )
 from pim_jax.metric import PimMetric, untrained
 from pim_jax.model import ModelConfig
@@ -40,6 +38,8 @@ Progress = Callable[[str], None]
 
 def bapps(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """BAPPS 2AFC and JND, as `config.parts` says."""
+    from pim_jax.data import judgements  # Only here, as it needs tfds.
+
     metrics = by_name(config.metric)
     parts = [part.strip() for part in config.parts.split(",")]
     makers = {
@@ -102,6 +102,8 @@ def judgement_tables(
     some = {**common, "limit": config.limit}
     tables = []
     if config.bapps_dir:
+        from pim_jax.data import judgements  # Only here, as it needs tfds.
+
         small = {**some, "batch_size": config.batch_size}
         triplets = judgements.two_afc(config.bapps_dir)
         tables.append(scoring.two_afc_table(metrics, triplets, **small))
@@ -179,23 +181,30 @@ def held_out_pairs(
 
     Returns: x and y, uint8 (count, crop, crop, 3) each.
     """
-    if data.frames_dir:
-        prepared, split = Path(data.frames_dir), "validation"
-    elif data.validation_dir:
-        # All clips of a validation folder are held out already.
-        prepared = video.prepare(
-            data.validation_dir,
-            data.prepared_dir,
-            short_side=data.short_side,
-            gap_seconds=data.gap_seconds,
-            run_length=data.run_length,
-            validation_fraction=0.0,
-        )
-        split = "train"
-    else:
-        prepared, split = video.prepare_from(data), "validation"
+    prepared, split = _prepared(data)
     runs = frame_runs.open_runs(prepared, split)
     return frame_pairs.validation_pairs(runs, count, crop=data.crop, seed=seed)
+
+
+def _prepared(data: ml_collections.ConfigDict) -> tuple[Path, str]:
+    """The folder of frames, and which of its splits is held out."""
+    if data.frames_dir:
+        return Path(data.frames_dir), "validation"
+
+    from pim_jax.data import video  # Only here, as it needs PyAV and tfds.
+
+    if not data.validation_dir:
+        return video.prepare_from(data), "validation"
+    # All clips of a validation folder are held out already.
+    prepared = video.prepare(
+        data.validation_dir,
+        data.prepared_dir,
+        short_side=data.short_side,
+        gap_seconds=data.gap_seconds,
+        run_length=data.run_length,
+        validation_fraction=0.0,
+    )
+    return prepared, "train"
 
 
 def recover(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:

@@ -209,9 +209,10 @@ def test_importing_all_does_not_load_tensorflow():
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 
-def test_training_loads_neither_a_video_decoder_nor_tfds():
+@pytest.mark.parametrize("program", ["train", "eval"])
+def test_programs_load_neither_a_video_decoder_nor_tfds(program):
     """Images of accelerators' makers have JAX and little else."""
     unwanted = "{'av', 'tensorflow_datasets'} & {*sys.modules}"
-    program = f"import train, sys; sys.exit(bool({unwanted}))"
+    program = f"import {program}, sys; sys.exit(bool({unwanted}))"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)

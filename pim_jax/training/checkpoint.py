@@ -90,10 +90,16 @@ def _read(opened: ocp.CheckpointManager, step: int) -> dict[str, Any]:
         ) from error
 
 
-def _check_same_arrays(
+def check_same_arrays(
     found: dict[str, Any], expected: dict[str, Any], where: str
 ) -> None:
-    """Raises ValueError for the first array that is missing, misshapen or superfluous."""
+    """Raises ValueError for the first array that is missing, misshapen or superfluous.
+
+    Args:
+      found: arrays by name.
+      expected: arrays, or their shapes, by name.
+      where: names what was read in errors.
+    """
     for name, leaf in expected.items():
         wanted = f"{tuple(leaf.shape)} {np.dtype(leaf.dtype)}"
         if name not in found:
@@ -132,7 +138,7 @@ def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
         return None
     nested = _read(opened, step)
     found = {name: np.asarray(leaf) for name, leaf in _flatten(nested).items()}
-    _check_same_arrays(
+    check_same_arrays(
         found, _flatten(like), f"the checkpoint of step {step} in {opened.directory}"
     )
     # Empty nodes are not stored; the structure of `like` brings them back.

@@ -244,6 +244,31 @@ def loss_at(make_config, changes, step=0):
     return float(value), {name: float(x) for name, x in found.items()}, params, batch
 
 
+def test_a_run_starts_from_the_weights_of_another(make_config, tmp_path):
+    first, second = make_config(), make_config(changes={"seed": 1})
+    state = loop.train(task.make(first), first, tmp_path)
+    second.start_from = str(tmp_path)
+    begun = task.make(second).init(jax.random.key(1))
+    for params in (begun.params, begun.ema_params):
+        jax.tree.map(np.testing.assert_array_equal, params, state.ema_params)
+    assert begun.step == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"start_from": "nowhere"}, FileNotFoundError, "nowhere"),
+        ({"model.filters": 5}, ValueError, r"another architecture: .* expected"),
+    ],
+)
+def test_a_start_that_does_not_fit(make_config, tmp_path, changes, error, text):
+    config = make_config(changes={"steps": 2})
+    loop.train(task.make(config), config, tmp_path)
+    other = make_config(changes={"start_from": str(tmp_path), **changes})
+    with pytest.raises(error, match=text):
+        task.make(other)
+
+
 def test_the_loss_is_rate_plus_lambda_times_squared_error(make_config):
     """By hand, for one rate: bits of the noisy latents, error on 0..255."""
     changes = {"objective.quantization": "noise"}
