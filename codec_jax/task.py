@@ -16,6 +16,7 @@ import pim_jax
 from codec_jax import data, objective, ops
 from codec_jax.models.codec import Codec, check_quantization
 from codec_jax.models.config import STRIDE, CodecConfig
+from codec_jax.weights import load, thaw
 from pim_jax.training import checkpoint, devices, optimizer
 from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
 
@@ -32,7 +33,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
       config: as in `configs/codec.py`.
       workdir: not used; everything that training writes, the loop writes.
     Raises: ValueError for options that do not fit, FileNotFoundError for missing data or
-      for no run to start from.
+      for nothing to start from.
     """
     del workdir
     model = CodecConfig.from_dict(config.model)
@@ -88,15 +89,16 @@ def _first_params(source: str, model: CodecConfig) -> Callable[[PRNGKeyArray], A
     """From a key to the weights that training starts from; see `config.start_from`."""
     if not source:
         return lambda key: init_params(model, key)
-    trained = checkpoint.read_parameters(source)
+    if (Path(source) / checkpoint.FOLDER).is_dir():
+        trained = checkpoint.read_parameters(source)
+    else:
+        trained = thaw(load(source))
+    fresh = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
     # Complaints come now, and not from within the first compilation.
     checkpoint.check_same_arrays(
         flax.traverse_util.flatten_dict(trained, sep="/"),
-        flax.traverse_util.flatten_dict(
-            jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0)),
-            sep="/",
-        ),
-        f"the run in start_from = {source}",
+        flax.traverse_util.flatten_dict(fresh, sep="/"),
+        f"what start_from = {source!r} names",
     )
     return lambda key: jax.tree.map(jnp.asarray, trained)
 

@@ -240,9 +240,8 @@ def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
     params = jax.tree_util.tree_map_with_path(_in_16_bits, dict(params))
     layers: tuple[integer.Layer, ...] = ()
     if _is_integer(config):
-        means = config.prior == "mean_scale"
-        model = integer.IntegerHyperSynthesis(config.latents, means)
-        layers = tuple(integer.freeze(params.pop(_HYPER_SYNTHESIS), model))
+        of_integers = params.pop(_HYPER_SYNTHESIS)
+        layers = tuple(integer.freeze(of_integers, _hyper_synthesis(config)))
     prior = Factorized(_prior_channels(config), config.factorized_filters)
     normal = config.prior != "factorized"
     return TrainedCodec(
@@ -255,6 +254,23 @@ def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
         ),
         scale_tables=scales.make_tables(dither=config.dither) if normal else None,
     )
+
+
+def thaw(codec: TrainedCodec) -> dict[str, Any]:
+    """Parameters of `models.codec.Codec` that `freeze` makes a codec of.
+
+    They are what training goes on from. Freezing them as they are gives the same files.
+    """
+    params = dict(codec.params)
+    if codec.layers:
+        model = _hyper_synthesis(codec.config)
+        params[_HYPER_SYNTHESIS] = integer.thaw(codec.layers, model)
+    return params
+
+
+def _hyper_synthesis(config: CodecConfig) -> integer.IntegerHyperSynthesis:
+    means = config.prior == "mean_scale"
+    return integer.IntegerHyperSynthesis(config.latents, means)
 
 
 def _in_16_bits(path: tuple[Any, ...], weights: Any) -> Any:

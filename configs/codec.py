@@ -5,9 +5,10 @@
     python train.py --config=configs/codec.py:mbt2018-mean,narrow --workdir=... ...
 
 The argument is a model of `codec_jax.models.config.MODELS`, and variants. Hardware and
-time: `gpu` is what `ms128` was trained with, 125 steps a second on an H200, ten minutes in
-all beside another run; `narrow` has half the width, for two CPU cores, about 0.3 s for a
-step. `docs/results.md` records both with their results.
+time: `gpu`, and then `gpu,gpu-more` with `--config.start_from=` the first run, is what
+`ms128` was trained with, 125 to 150 steps a second on an H200, 22 minutes in all beside
+other runs; `narrow` has half the width, for two CPU cores, about 0.3 s for a step.
+`docs/results.md` records both with their results.
 """
 
 import dataclasses
@@ -44,7 +45,7 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
     config.devices = 0  # all
     config.debug_nans = False
     config.ema_decay = 0.9995
-    # The folder of a run whose averaged weights this one goes on from.
+    # Weights to go on from: a run's folder (averaged ones), a codec's file or name.
     config.start_from = ""
 
     config.model = ml_collections.ConfigDict(dataclasses.asdict(MODELS[model]))
@@ -130,4 +131,6 @@ VARIANTS = {
         "optimizer.factors.prior": 3.0,
         "data.batch_size": 8,
     },
+    # After `gpu`: its averaged weights, and the learning rate up again.
+    "gpu-more": {"steps": 60_000, "optimizer.learning_rate": 1e-3},
 }

@@ -53,7 +53,9 @@ def plug_in_kl(
 
     The mean of log p(z) - log q(z) over z drawn from `samples_from`, which must be another
     part of the set of `p`: a point lies closer to its own posterior than to those of other
-    images, so with the same part the divergence comes out too large. Each density is
+    images, so with the same part the divergence comes out too large. Likewise `q` must hold
+    no reconstruction of an image of `samples_from`, or it comes out too small, and below 0
+    where latents tell images well apart. Each density is
     estimated from N posteriors, and its error falls slowly with N; with equal N for both
     the errors of p and of q nearly cancel where P is Q. Not negative but for noise.
 

@@ -34,8 +34,9 @@ codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tili
 codec_jax.evaluate codec_jax.classical codec_jax.image_files
 codec_jax.layers codec_jax.entropy codec_jax.curves codec_jax.measurements
 codec_jax.models
-codec_jax.complexity codec_jax.convert codec_jax.trained codec_jax.task codec_jax.toy
+codec_jax.complexity codec_jax.convert codec_jax.trained codec_jax.toy
 codec_jax.weights
+codec_jax.task
 codec_jax.photograph codec_jax.heads_task
 codec_jax.evaluations codec_jax.cli
 codec_jax

@@ -12,6 +12,7 @@ variable models" (https://openreview.net/forum?id=S1zz2i0cY7), who learn divisor
 bound on the sums, which lets the fast matrix products of any device be used, is ours.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -180,6 +181,27 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
         inputs = conv.features
     check(frozen)
     return frozen
+
+
+def thaw(
+    frozen: Sequence[Layer], model: IntegerHyperSynthesis
+) -> dict[str, dict[str, np.ndarray]]:
+    """Parameters that `freeze` makes these integers of: to train them further.
+
+    Args:
+      frozen: the layers.
+      model: the architecture that they have.
+    """
+    params = {}
+    for number, (layer, conv) in enumerate(
+        zip(frozen, model.bind({}).convs, strict=True)
+    ):
+        step = np.float32(2.0) ** -layer.shift
+        params[f"convs_{number}"] = {
+            "kernel": np.float32(layer.kernel * step / conv.gain),
+            "bias": np.float32(layer.bias * step - conv.offset),
+        }
+    return params
 
 
 def _integers(

@@ -254,6 +254,20 @@ def test_a_run_starts_from_the_weights_of_another(make_config, tmp_path):
     assert begun.step == 0
 
 
+def test_a_run_starts_from_a_codec(make_config, tmp_path):
+    """Whose integers are those of the run that it was frozen from."""
+    config = make_config("mbt2018-mean", {"steps": 2})
+    state = loop.train(task.make(config), config, tmp_path)
+    frozen, about = weights.freeze_run(tmp_path, "tiny")
+    weights.save(frozen, tmp_path / "tiny.npz", about)
+    config.start_from = str(tmp_path / "tiny.npz")
+    begun = task.make(config).init(jax.random.key(0)).params
+    for ours, theirs in zip(
+        jax.tree.leaves(begun), jax.tree.leaves(state.ema_params), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [

@@ -150,6 +150,14 @@ def test_the_codecs_that_ship(name):
     assert shipped.decompress(shipped.compress(image)).shape == image.shape
 
 
+@pytest.mark.parametrize("name", weights.PACKAGED)
+def test_what_ships_can_be_trained_further(name):
+    """Frozen again as they are, thawed weights are the same codec."""
+    shipped = weights.load(name)
+    again = weights.freeze(weights.thaw(shipped), shipped.config, name)
+    assert again.fingerprint == shipped.fingerprint
+
+
 def test_a_folder_of_a_run(stored, codec, tmp_path):
     (tmp_path / weights.FROZEN).write_bytes(stored)
     assert weights.load(tmp_path).fingerprint == codec.fingerprint
