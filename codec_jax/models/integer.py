@@ -198,8 +198,8 @@ def thaw(
     ):
         step = np.float32(2.0) ** -layer.shift
         params[f"convs_{number}"] = {
-            "kernel": np.float32(layer.kernel * step / conv.gain),
-            "bias": np.float32(layer.bias * step - conv.offset),
+            "kernel": np.asarray(layer.kernel * step / conv.gain, np.float32),
+            "bias": np.asarray(layer.bias * step - conv.offset, np.float32),
         }
     return params
 

@@ -4,10 +4,8 @@ Every metric takes two batches of images (n, h, w, 3) in [0, 1] and returns (n,)
 smaller is closer. `ABOUT[name]` says what is known of it without loading it. Both tables
 are written by hand.
 
-Not here, though compared with these elsewhere: sparse feature fidelity (SFF, Chang 2013),
-which needs a matrix of filters learned by independent component analysis that is not to
-be had; MCSD, whose constants its paper alone states; the GTI-CNN, for lack of code and
-weights to check with.
+Not here, though compared with these elsewhere: MCSD, whose constants its paper alone
+states; the GTI-CNN, for lack of code and weights to check with.
 """
 
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from pim_jax.metrics import (
     pamse,
     pieapp,
     pixel,
+    sff,
     ssim,
     vif,
     vsi,
@@ -45,6 +44,7 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "nlpd-gray": nlpd.load_nlpd_gray,
     "vif": vif.load_vif,
     "pamse": pamse.load_pamse,
+    "sff": sff.load_sff,
     "cw-ssim": cw_ssim.load_cw_ssim,
     "gmsd": gmsd.load_gmsd,
     "ms-gmsd": gmsd.load_ms_gmsd,

@@ -76,6 +76,11 @@ ABOUT = {
         largest=1.0,
         minimum_size=7,
     ),
+    "sff": About(
+        "1 - SFF (Chang 2013), features learned anew; the first image is the reference",
+        largest=2.0,
+        minimum_size=17,
+    ),
     "cw-ssim": About(
         "1 - pyiqa's CW-SSIM (Sampat 2009), luma not rounded",
         largest=1.0,

@@ -77,8 +77,10 @@ def test_the_gradient_is_the_slope(wave_pair, metric):
         ahead, behind = (function(b + s * direction) for s in (step, -step))
         return (ahead - behind) / (2 * step)
 
-    # Extrapolated to a step of 0, since the curvature of some is high.
-    expected = (4 * slope(1e-3) - slope(2e-3)) / 3
+    # Extrapolated to a step of 0, since the curvature of some is high. Larger steps than
+    # this change the blocks that SFF selects.
+    step = 1e-4 if metric.name == "sff" else 1e-3
+    expected = (4 * slope(step) - slope(2 * step)) / 3
     np.testing.assert_allclose(expected, jnp.sum(gradient * direction), rtol=0.05)
 
 
