@@ -5,33 +5,21 @@ import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import pim_jax
 from pim_jax import convert, shipped, weight_files
-from pim_jax.data import distortions, photographs
 from pim_jax.metric import pim_metric, untrained
-from tests.benchmarks import tensorflow_reference
+from tests.benchmarks import published_table
 
 NAMES = list(shipped.SHIPPED)
 
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Photographs of 64x64 with five versions of each, from barely to badly changed."""
-    found = photographs.photographs("", 64)
-    steps = [
-        (distortions.noise, 2),
-        (distortions.blur, 0.6),
-        (distortions.jpeg, 60),
-        (distortions.colour_shift, 10),
-        (distortions.contrast, 0.4),
-    ]
-    a = np.stack([x for x in found.values() for _ in steps])
-    b = np.stack([apply(x, s, 0) for x in found.values() for apply, s in steps])
-    return jnp.asarray(a / 255, jnp.float32), jnp.asarray(b / 255, jnp.float32)
+    """Photographs of 64x64 with five versions of each."""
+    return published_table.photograph_pairs()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,19 +99,10 @@ def test_equal_in_the_published_layout(name, tmp_path, write_bundle, pairs):
 def test_equal_to_the_published_computation_in_tensorflow(name, pairs):
     """Mixtures in the mean of random draws, within five standard errors."""
     pytest.importorskip("tensorflow")
-    params, config = weight_files.read(shipped.folder_of(name))
-    published, ours = tensorflow_reference.make(params, config), pim_jax.load(name)
     a, b = pairs
-    with jax.default_matmul_precision("highest"):
-        if config.components == 1:
-            found = published(np.asarray(a), np.asarray(b))
-            np.testing.assert_allclose(found, ours(a, b), rtol=1e-4)
-            return
-        a, b = a[:5], b[:5]
-        # The weights as an argument: as constants they would be folded for minutes.
-        draw = jax.jit(lambda metric, key: metric.estimate(a, b, key=key))
-        drawn = np.stack([draw(ours, jax.random.key(i)) for i in range(12)])
-        found = np.stack([published(np.asarray(a), np.asarray(b)) for _ in range(12)])
-    error = np.sqrt((drawn.var(0, ddof=1) + found.var(0, ddof=1)) / 12)
-    assert (np.abs(drawn.mean(0) - found.mean(0)) < 5 * error).all()
-    assert (error < 0.1 * found.mean(0)).any(), "too noisy to tell anything"
+    found = published_table.compare(name, a, b)
+    if not found.error.any():
+        np.testing.assert_allclose(found.published, found.ours, rtol=1e-4)
+        return
+    assert (np.abs(found.ours - found.published) < 5 * found.error).all()
+    assert (found.error < 0.1 * found.published).any(), "too noisy to tell anything"
