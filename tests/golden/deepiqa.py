@@ -1,6 +1,6 @@
 """Makes `deepiqa.npz`: DeepIQA (WaDIQaM-FR) of pyiqa on random weights.
 
-    python tests/golden/deepiqa.py        # in an environment with pyiqa; tests need none
+    python -m tests.golden.deepiqa        # in an environment with pyiqa; tests need none
 
 pyiqa joins features in another order and has another offset than the authors' code; here it
 gets theirs. Made with pyiqa 0.1.16, torch 2.14.1 on a CPU.
@@ -10,29 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.golden import networks
+
 SIZE = (100, 70)  # six windows, and pixels that are in none
-
-
-def images() -> tuple[np.ndarray, np.ndarray]:
-    """References and images, (2, 100, 70, 3) in [0, 1], float32: waves and noise."""
-    random = np.random.default_rng(3)
-    i, j, c = np.meshgrid(*map(np.arange, (*SIZE, 3)), indexing="ij")
-    x = 0.5 + 0.3 * np.sin(0.2 * i + 0.3 * j + c) + 0.1 * np.sin(1.1 * i - 0.7 * j * c)
-    x = np.stack([x, random.uniform(0, 1, x.shape)])
-    y = np.clip(0.9 * x + 0.1 * random.uniform(0, 1, x.shape), 0, 1)
-    return x.astype(np.float32), y.astype(np.float32)
-
-
-def state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Random weights by the published names, which keep the size of what passes."""
-    random = np.random.default_rng(5)
-    found = {}
-    for name, shape in shapes.items():
-        inputs = int(np.prod(shape[1:])) if len(shape) > 1 else 25
-        array = random.standard_normal(shape, np.float32)
-        found[name] = array * np.float32(np.sqrt(2 / inputs))
-    found["fc2_a/W"] = np.abs(found["fc2_a/W"])  # most windows count
-    return found
+POSITIVE = "fc2_a/W"
 
 
 def main() -> None:
@@ -49,7 +30,7 @@ def main() -> None:
     for end in ("", "_a"):
         shapes[f"fc1{end}/W"], shapes[f"fc1{end}/b"] = (512, 1536), (512,)
         shapes[f"fc2{end}/W"], shapes[f"fc2{end}/b"] = (1, 512), (1,)
-    arrays = state(shapes)
+    arrays = networks.state(shapes, POSITIVE)
     model = WaDIQaM("FR", pretrained=False, eps=1e-6).eval()
     theirs = model.state_dict()
     convolutions = [
@@ -66,7 +47,9 @@ def main() -> None:
         theirs[f"{name}.3.weight"] = torch.from_numpy(arrays[f"fc2{end}/W"])
         theirs[f"{name}.3.bias"] = torch.from_numpy(arrays[f"fc2{end}/b"])
     model.load_state_dict(theirs)
-    x, y = (torch.from_numpy(v.transpose(0, 3, 1, 2).copy()) for v in images())
+    x, y = (
+        torch.from_numpy(v.transpose(0, 3, 1, 2).copy()) for v in networks.images(*SIZE)
+    )
     y.requires_grad_(True)
     value = model(255 * y, 255 * x)
     (gradient,) = torch.autograd.grad(value.sum(), y)

@@ -1,6 +1,6 @@
 """Makes `pieapp.npz`: PieAPP of piq on random weights.
 
-    python tests/golden/pieapp.py        # in an environment with piq; tests need none
+    python -m tests.golden.pieapp        # in an environment with piq; tests need none
 
 Made with piq 0.8.0, torch 2.14.1 on a CPU.
 """
@@ -9,30 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.golden import networks
+
 SIZE = (96, 70)  # two windows, and pixels that are in none
-
-
-def images() -> tuple[np.ndarray, np.ndarray]:
-    """References and images, (2, 96, 70, 3) in [0, 1], float32: waves and noise."""
-    random = np.random.default_rng(3)
-    i, j, c = np.meshgrid(*map(np.arange, (*SIZE, 3)), indexing="ij")
-    x = 0.5 + 0.3 * np.sin(0.2 * i + 0.3 * j + c) + 0.1 * np.sin(1.1 * i - 0.7 * j * c)
-    x = np.stack([x, random.uniform(0, 1, x.shape)])
-    y = np.clip(0.9 * x + 0.1 * random.uniform(0, 1, x.shape), 0, 1)
-    return x.astype(np.float32), y.astype(np.float32)
-
-
-def state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Random weights by the published names, which keep the size of what passes."""
-    random = np.random.default_rng(5)
-    found = {}
-    for name, shape in shapes.items():
-        inputs = int(np.prod(shape[1:])) if len(shape) > 1 else 25
-        array = random.standard_normal(shape, np.float32)
-        found[name] = array * np.float32(np.sqrt(2 / inputs))
-    # Most windows count.
-    found["fc2_weight.weight"] = np.abs(found["fc2_weight.weight"])
-    return found
+POSITIVE = "fc2_weight.weight"
 
 
 def main() -> None:
@@ -42,13 +22,18 @@ def main() -> None:
 
     model = piq.pieapp.PieAPPModel()
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    arrays = {name: torch.from_numpy(value) for name, value in state(shapes).items()}
+    arrays = {
+        name: torch.from_numpy(value)
+        for name, value in networks.state(shapes, POSITIVE).items()
+    }
     model.load_state_dict(arrays)
     loss = piq.PieAPP.__new__(piq.PieAPP)
     torch.nn.Module.__init__(loss)
     loss.model, loss.data_range, loss.reduction = model, 1.0, "none"
     loss.stride, loss.enable_grad = 27, True
-    x, y = (torch.from_numpy(v.transpose(0, 3, 1, 2).copy()) for v in images())
+    x, y = (
+        torch.from_numpy(v.transpose(0, 3, 1, 2).copy()) for v in networks.images(*SIZE)
+    )
     y.requires_grad_(True)
     value = loss(y, x)
     (gradient,) = torch.autograd.grad(value.sum(), y)
