@@ -1,10 +1,10 @@
 """Training of a codec as a task for the loop: model, objective and data meet here."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -13,11 +13,10 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import pim_jax
-from codec_jax import data, objective, ops
+from codec_jax import data, objective, ops, weights
 from codec_jax.models.codec import Codec, check_quantization
 from codec_jax.models.config import STRIDE, CodecConfig
-from codec_jax.weights import load, thaw
-from pim_jax.training import checkpoint, devices, optimizer
+from pim_jax.training import devices, optimizer
 from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
 
 # Crops of the validation at a time.
@@ -89,18 +88,25 @@ def _first_params(source: str, model: CodecConfig) -> Callable[[PRNGKeyArray], A
     """From a key to the weights that training starts from; see `config.start_from`."""
     if not source:
         return lambda key: init_params(model, key)
-    if (Path(source) / checkpoint.FOLDER).is_dir():
-        trained = checkpoint.read_parameters(source)
-    else:
-        trained = thaw(load(source))
-    fresh = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
-    # Complaints come now, and not from within the first compilation.
-    checkpoint.check_same_arrays(
-        flax.traverse_util.flatten_dict(trained, sep="/"),
-        flax.traverse_util.flatten_dict(fresh, sep="/"),
-        f"what start_from = {source!r} names",
-    )
+    trained, found = weights.to_train_further(source)
+    if difference := _difference(found, model):
+        raise ValueError(
+            f"start_from={source!r} was trained with another architecture: {difference}; "
+            "set config.model to its own"
+        )
     return lambda key: jax.tree.map(jnp.asarray, trained)
+
+
+def _difference(found: CodecConfig, model: CodecConfig) -> str:
+    """The first setting by which weights of one do not serve the other; '' if they do."""
+    wanted_by_name = dataclasses.asdict(model)
+    for name, value in dataclasses.asdict(found).items():
+        wanted = wanted_by_name[name]
+        # Rates may move, but not become more or fewer; dither comes with freezing.
+        same = len(value) == len(wanted) if name == "lambdas" else value == wanted
+        if name != "dither" and not same:
+            return f"{name} is {value}, found config.model.{name} = {wanted}"
+    return ""
 
 
 def make_loss(
@@ -163,25 +169,25 @@ def make_loss(
     return loss
 
 
-def make_distortion(names: str, weights: tuple[float, ...]) -> Distortion:
+def make_distortion(names: str, factors: tuple[float, ...]) -> Distortion:
     """The sum of metrics, each times its weight.
 
     Args:
       names: with commas; 'mse' is on the scale 0..255, any other is a metric of
         `pim_jax.load` on images clipped to [0, 1].
-      weights: of each.
+      factors: of each.
 
-    Raises: ValueError for another number of weights than of names, or an unknown name.
+    Raises: ValueError for another number of factors than of names, or an unknown name.
     """
     listed = names.split(",")
     if "" in listed:
         raise ValueError(
             f"objective.distortion: expected names with commas, found {names!r}"
         )
-    if len(listed) != len(weights):
+    if len(listed) != len(factors):
         raise ValueError(
             f"objective.distortion has {len(listed)} names, {names!r}, but "
-            f"objective.weights {tuple(weights)}"
+            f"objective.weights {tuple(factors)}"
         )
     parts: list[Distortion] = [
         objective.squared_error if name == "mse" else _clipped(pim_jax.load(name))
@@ -190,7 +196,7 @@ def make_distortion(names: str, weights: tuple[float, ...]) -> Distortion:
 
     def distortion(images: Array, decoded: Array) -> Array:
         values = [part(images, decoded) for part in parts]
-        return sum(w * v for w, v in zip(weights, values, strict=True))  # type: ignore
+        return sum(w * v for w, v in zip(factors, values, strict=True))  # type: ignore
 
     return distortion
 

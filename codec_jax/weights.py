@@ -143,7 +143,7 @@ def _read(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, np.ndarra
             arrays = dict(opened)
         head = json.loads(arrays.pop("head").tobytes())
     except _DAMAGE as error:
-        raise ValueError(f"{source} is no file of codec weights: {error}") from error
+        raise ValueError(f"{source} is no file of codec weights") from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"{source} has another format than {FORMAT}")
     return head, arrays
@@ -259,7 +259,8 @@ def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
 def thaw(codec: TrainedCodec) -> dict[str, Any]:
     """Parameters of `models.codec.Codec` that `freeze` makes a codec of.
 
-    They are what training goes on from. Freezing them as they are gives the same files.
+    They are what training goes on from. Frozen as they are, they give the same files,
+    unless a shift of the integers lies at its limit, where the last bit may change.
     """
     params = dict(codec.params)
     if codec.layers:
@@ -287,7 +288,30 @@ def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, A
 
     Raises: FileNotFoundError or ValueError if the folder is not one of a codec's run.
     """
-    folder = Path(folder)
+    config = _config_of_run(Path(folder))
+    params = checkpoint.read_parameters(folder)
+    codec = freeze(params, CodecConfig.from_dict(config["model"]), name)
+    return codec, {"config": config}
+
+
+def to_train_further(source: str) -> tuple[dict[str, Any], CodecConfig]:
+    """Parameters of `models.codec.Codec` to go on from, and their architecture.
+
+    Args:
+      source: as for `load`; of a run's folder the averaged weights of its newest
+        checkpoint.
+
+    Raises: as `load` and `freeze_run`.
+    """
+    folder = Path(source).expanduser()
+    if source in PACKAGED or not folder.is_dir():
+        codec = load(source if source in PACKAGED else folder)
+        return thaw(codec), codec.config
+    config = _config_of_run(folder)
+    return checkpoint.read_parameters(folder), CodecConfig.from_dict(config["model"])
+
+
+def _config_of_run(folder: Path) -> dict[str, Any]:
     path = folder / run_config.FILE
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}; expected the folder of a run")
@@ -299,9 +323,7 @@ def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, A
         raise ValueError(f"{path} is no configuration of a run")
     if config["task"] != "codec":
         raise ValueError(f"{folder} is a run of {config.get('task')!r}, not of a codec")
-    params = checkpoint.read_parameters(folder)
-    codec = freeze(params, CodecConfig.from_dict(config["model"]), name)
-    return codec, {"config": config}
+    return config
 
 
 def _packaged(file: str) -> TrainedCodec:

@@ -309,7 +309,7 @@ def check_table(results: Mapping[str, Results], settings: Settings) -> Table:
             "natural: two sets of photographs (paired measures: with themselves).",
             f"{', '.join(CHECKED)}: rank correlation with strength, natural among them.",
             "jpeg 92: the value at the strongest JPEG, quality 8.",
-            "permuted:paired: with reconstructions in another order within each half of",
+            "permuted:paired: with reconstructions in another order within each half of "
             "the set, by in order.",
             "resampled:blurred: other samples of a texture, by the texture blurred.",
             f"KL: nats; densities of at most {settings.points // 2} posteriors a level.",

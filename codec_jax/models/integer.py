@@ -186,7 +186,7 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
 def thaw(
     frozen: Sequence[Layer], model: IntegerHyperSynthesis
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Parameters that `freeze` makes these integers of: to train them further.
+    """Parameters with the values of these integers: to train them further.
 
     Args:
       frozen: the layers.

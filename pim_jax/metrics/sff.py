@@ -1,14 +1,14 @@
 """Sparse feature fidelity: blocks compared by the responses of learned simple cells.
 
 Source: Chang, Yang, Gan & Wang 2013, "Sparse feature fidelity for perceptual image quality
-assessment" (https://doi.org/10.1109/TIP.2013.2266579). Two parts: the features of blocks of
-8x8 pixels and three channels, from a matrix that independent component analysis found in
-photographs, are compared where the block changed much (visual attention) and the reference
-responds (visual threshold); and the means of blocks are correlated. Constants, blocks and
-selections are those of the authors' release 2.0; their matrix was not at hand, so ours was
-learned as they describe, from other photographs (`tests/golden/sff_features.py`), and
-scores differ from theirs a little. Equal to the same steps written with NumPy, where ties
-are told apart as here.
+assessment" (https://doi.org/10.1109/TIP.2013.2266579). Two parts: features of blocks of
+8x8 pixels and three channels, which independent component analysis found in photographs,
+are compared where the block changed much (visual attention) and the reference responds
+(visual threshold); and the means of blocks are correlated. Constants, blocks and
+selections are those of the authors' release 2.0. Their features were not at hand: ours
+were learned as they describe, from other photographs (`tests/golden/sff_features.py`), so
+scores are not theirs; by how much is not known. Equal to the same steps written with
+NumPy, where ties are told apart as here.
 """
 
 import functools
@@ -47,8 +47,9 @@ def sff(
 ) -> Float[Array, " n"]:
     """One minus SFF, 0 to 2; not symmetric.
 
-    The last row and column of pixels belong to no block, as in the authors' release. A
-    reference of one colour is at distance 0 from everything. Differentiable but for jumps
+    Blind to brightness, as means are correlated, and to the last row and column of pixels,
+    which belong to no block. A reference of one colour is at distance 0 from everything.
+    All this is so in the authors' release. Differentiable but for jumps
     where the selection of blocks changes.
 
     Args:

@@ -90,16 +90,10 @@ def _read(opened: ocp.CheckpointManager, step: int) -> dict[str, Any]:
         ) from error
 
 
-def check_same_arrays(
+def _check_same_arrays(
     found: dict[str, Any], expected: dict[str, Any], where: str
 ) -> None:
-    """Raises ValueError for the first array that is missing, misshapen or superfluous.
-
-    Args:
-      found: arrays by name.
-      expected: arrays, or their shapes, by name.
-      where: names what was read in errors.
-    """
+    """Raises ValueError for the first array that is missing, misshapen or superfluous."""
     for name, leaf in expected.items():
         wanted = f"{tuple(leaf.shape)} {np.dtype(leaf.dtype)}"
         if name not in found:
@@ -138,7 +132,7 @@ def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
         return None
     nested = _read(opened, step)
     found = {name: np.asarray(leaf) for name, leaf in _flatten(nested).items()}
-    check_same_arrays(
+    _check_same_arrays(
         found, _flatten(like), f"the checkpoint of step {step} in {opened.directory}"
     )
     # Empty nodes are not stored; the structure of `like` brings them back.

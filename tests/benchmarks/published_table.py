@@ -20,7 +20,7 @@ from pim_jax import shipped, weight_files
 from pim_jax.data import distortions, photographs
 from tests.benchmarks import tensorflow_reference
 
-DRAWS = 12  # of distances that are random
+_DRAWS = 12  # of distances that are random
 # Random distances are slow.
 _PAIRS_OF_MIXTURES = 5
 
@@ -60,6 +60,8 @@ def compare(name: str, a: jax.Array, b: jax.Array) -> Comparison:
     Args:
       name: of the metric.
       a, b: images (n, 64, 64, 3); of mixtures only the first five are taken.
+
+    Raises: ImportError without TensorFlow.
     """
     params, config = weight_files.read(shipped.folder_of(name))
     published, metric = tensorflow_reference.make(params, config), pim_jax.load(name)
@@ -70,11 +72,11 @@ def compare(name: str, a: jax.Array, b: jax.Array) -> Comparison:
         a, b = a[:_PAIRS_OF_MIXTURES], b[:_PAIRS_OF_MIXTURES]
         # The weights as an argument: as constants they would be folded for minutes.
         draw = jax.jit(lambda metric, key: metric.estimate(a, b, key=key))
-        ours = np.stack([draw(metric, jax.random.key(i)) for i in range(DRAWS)])
+        ours = np.stack([draw(metric, jax.random.key(i)) for i in range(_DRAWS)])
         theirs = np.stack(
-            [published(np.asarray(a), np.asarray(b)) for _ in range(DRAWS)]
+            [published(np.asarray(a), np.asarray(b)) for _ in range(_DRAWS)]
         )
-    error = np.sqrt((ours.var(0, ddof=1) + theirs.var(0, ddof=1)) / DRAWS)
+    error = np.sqrt((ours.var(0, ddof=1) + theirs.var(0, ddof=1)) / _DRAWS)
     return Comparison(ours.mean(0), theirs.mean(0), error)
 
 

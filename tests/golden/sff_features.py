@@ -4,8 +4,9 @@
 
 18,000 blocks of 8x8 pixels and three channels, as many from each photograph; without
 their means, whitened to the eight largest principal components, and rotated by FastICA
-(tanh, symmetric). Writes `pim_jax/metrics/packaged/sff_features.npz`. The matrix that
-ships was learned from 286 photographs, the same as `codec_jax/packaged/ms128.md` lists.
+(tanh, symmetric). Writes `pim_jax/metrics/packaged/sff_features.npz`. What ships was made
+with scikit-learn 1.9.1 and NumPy 1.26.4, of the 286 photographs that
+`codec_jax/packaged/ms128.md` lists.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def blocks(folder: Path, random: np.random.Generator) -> np.ndarray:
             random.integers(0, n - SIDE + 1, share) for n in pixels.shape[:2]
         )
         found += [
-            pixels[i : i + SIDE, j : j + SIDE]
+            pixels[i : i + SIDE, j : j + SIDE].copy()
             for i, j in zip(rows, columns, strict=True)
         ]
     flat = np.reshape(found, (COUNT, -1))

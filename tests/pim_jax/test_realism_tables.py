@@ -45,6 +45,7 @@ def test_pairs_count_for_paired_measures_alone(results):
     for found in results.values():
         ratio = {k: found.permuted[k] / found.paired[k] for k in MEASURES}
         assert ratio["Frechet"] == pytest.approx(1, abs=1e-6)
+        assert ratio["KL"] == pytest.approx(1, abs=1e-4)
         assert found.permuted["MMD"] == pytest.approx(found.paired["MMD"], rel=1e-2)
         assert ratio["squared error"] > 2
 
