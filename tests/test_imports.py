@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Codecs come below, so `pim_jax` imports none of them.
 PICTURE = """
 version ops evaluate tables tensor_bundle terminal data training
-downloads torch_files heads
+downloads torch_files numpy_pickles heads
 distributions backbones
 pretrained
 objective model realism

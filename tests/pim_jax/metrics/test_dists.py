@@ -1,5 +1,8 @@
 """DISTS: equal to its published code, on a random VGG-16."""
 
+import os
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import PIL.Image
 import pytest
 from golden import lpips_dists
 
+import pim_jax
 from pim_jax import backbones
 from pim_jax.metrics import ABOUT, dists
 
@@ -37,6 +41,16 @@ def test_equals_the_published_code(golden_folder, metric, value_and_gradient):
     np.testing.assert_allclose(
         gradient[:, ::3, ::3], expected["gradient"], 0, TOLERANCE
     )
+
+
+@pytest.mark.skipif("PIM_JAX_BACKBONES" not in os.environ, reason="needs its file")
+def test_equals_the_published_code_on_the_trained_backbone(golden_folder):
+    """PIM_JAX_BACKBONES as in test_lpips.py."""
+    metric = pim_jax.load("dists", Path(os.environ["PIM_JAX_BACKBONES"], "vgg16.ckpt"))
+    with np.load(golden_folder / "lpips_dists_trained.npz") as golden:
+        expected = golden["dists/value"]
+    found = metric(*lpips_dists.photographs())
+    np.testing.assert_allclose(found, expected, TOLERANCE, TOLERANCE)
 
 
 def test_identical_images_are_at_distance_zero(metric, value_and_gradient):

