@@ -288,8 +288,7 @@ def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, A
 
     Raises: FileNotFoundError or ValueError if the folder is not one of a codec's run.
     """
-    config = _config_of_run(Path(folder))
-    params = checkpoint.read_parameters(folder)
+    params, config = _of_run(Path(folder))
     codec = freeze(params, CodecConfig.from_dict(config["model"]), name)
     return codec, {"config": config}
 
@@ -303,15 +302,16 @@ def to_train_further(source: str) -> tuple[dict[str, Any], CodecConfig]:
 
     Raises: as `load` and `freeze_run`.
     """
-    folder = Path(source).expanduser()
-    if source in PACKAGED or not folder.is_dir():
-        codec = load(source if source in PACKAGED else folder)
-        return thaw(codec), codec.config
-    config = _config_of_run(folder)
-    return checkpoint.read_parameters(folder), CodecConfig.from_dict(config["model"])
+    path = Path(source).expanduser()
+    if source not in PACKAGED and path.is_dir():
+        params, config = _of_run(path)
+        return params, CodecConfig.from_dict(config["model"])
+    codec = load(source if source in PACKAGED else path)
+    return thaw(codec), codec.config
 
 
-def _config_of_run(folder: Path) -> dict[str, Any]:
+def _of_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The averaged parameters of a run's newest checkpoint, and its configuration."""
     path = folder / run_config.FILE
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}; expected the folder of a run")
@@ -323,7 +323,7 @@ def _config_of_run(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no configuration of a run")
     if config["task"] != "codec":
         raise ValueError(f"{folder} is a run of {config.get('task')!r}, not of a codec")
-    return config
+    return checkpoint.read_parameters(folder), config
 
 
 def _packaged(file: str) -> TrainedCodec:

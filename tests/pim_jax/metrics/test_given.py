@@ -81,16 +81,6 @@ def subject(request):
     return make(request.param)
 
 
-@pytest.fixture(scope="module")
-def of_pieapp():
-    return make("pieapp")
-
-
-@pytest.fixture(scope="module")
-def of_deepiqa():
-    return make("deepiqa")
-
-
 def test_equals_the_port(golden_folder, subject):
     with np.load(golden_folder / f"{subject.name}.npz") as stored:
         expected = dict(stored)
@@ -154,9 +144,9 @@ def test_without_a_file_it_says_which(name, said, tmp_path):
         pim_jax.load(name, tmp_path / "absent")
 
 
-def test_the_published_file_of_pieapp(tmp_path, monkeypatch, of_pieapp):
+def test_the_published_file_of_pieapp(tmp_path, monkeypatch):
     """Whose last weight is a vector."""
-    state, metric, pair = of_pieapp[2:]
+    state, metric, pair = make("pieapp")[2:]
     published = {**state, "ref_score_subtract.weight": np.ones(1, np.float32)}
     monkeypatch.setattr(torch_files, "read_state_dict", lambda path: published)
     loaded = pim_jax.load("pieapp", tmp_path / "PieAPPv0.1.pth")
@@ -168,8 +158,8 @@ def test_the_published_file_of_pieapp(tmp_path, monkeypatch, of_pieapp):
     np.testing.assert_allclose(loaded(*pair), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_files_of_deepiqa(tmp_path, of_deepiqa):
-    state, metric, pair = of_deepiqa[2:]
+def test_files_of_deepiqa(tmp_path):
+    state, metric, pair = make("deepiqa")[2:]
     np.savez(tmp_path / "model.npz", **state)
     loaded = pim_jax.load("deepiqa", tmp_path / "model.npz")
     assert (loaded.name, loaded.version) == ("deepiqa", ABOUT["deepiqa"].version)
@@ -180,10 +170,10 @@ def test_files_of_deepiqa(tmp_path, of_deepiqa):
         pim_jax.load("deepiqa", tmp_path / "damaged.model")
 
 
-def test_the_published_format_of_deepiqa(tmp_path, of_deepiqa):
+def test_the_published_format_of_deepiqa(tmp_path):
     """Chainer's: a group for each layer, with W and b."""
     h5py = pytest.importorskip("h5py")
-    state, metric, pair = of_deepiqa[2:]
+    state, metric, pair = make("deepiqa")[2:]
     with h5py.File(tmp_path / "fr.model", "w") as file:
         for name, array in state.items():
             file[name] = array

@@ -81,9 +81,8 @@ def test_equals_the_package_on_trained_backbones(golden_folder, network):
     path = Path(os.environ["PIM_JAX_BACKBONES"], f"{backbone}.ckpt")
     x, y = lpips_dists.photographs()
     with np.load(golden_folder / "lpips_dists_trained.npz") as stored:
-        for version in lpips.VERSIONS:
-            suffix = "" if version == "0.1" else f"-{version}"
-            suffix = suffix.replace("-0.0", "-v0.0")
+        suffixes = {"0.1": "", "0.0": "-v0.0", "baseline": "-baseline"}
+        for version, suffix in suffixes.items():
             metric = pim_jax.load(f"lpips-{network}{suffix}", path)
             start = f"lpips-{network}/{version}"
             for name, found in (
