@@ -68,6 +68,21 @@ class Factorized(nn.Module):
         """In nats: log P(x - 1/2 < X < x + 1/2); never above zero."""
         return densities.log_logistic_mass(self.logits(x - 0.5), self.logits(x + 0.5))
 
+    def scaled(
+        self, x: Float[Array, "*s c"], scale: Array, shift: Array
+    ) -> Float[Array, "*s c"]:
+        """In nats: log P(x - 1/2 < X < x + 1/2), where scale X + shift has this prior.
+
+        Args:
+          x: latents.
+          scale: positive, and broadcasts with x.
+          shift: likewise.
+        """
+        lower = self.logits(scale * (x - 0.5) + shift)
+        return densities.log_logistic_mass(
+            lower, self.logits(scale * (x + 0.5) + shift)
+        )
+
 
 def make_tables(
     params: Any,
