@@ -15,10 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from codec_jax import ops
 from pim_jax.ops import convolution
+
+# Rows and columns of the cells of a codec; a cell is what becomes one latent.
+Cells = tuple[Int[Array, ""], Int[Array, ""]]
 
 _LAYOUT: Any = ("NHWC", "HWIO", "NHWC")
 # Up to so many channels, matrix products of all taps together are faster.
@@ -27,6 +30,29 @@ _FEW = 8
 _OLD_XLA = jax.__version_info__ < (0, 6)
 _PEDESTAL = 2.0**-36
 _SMALLEST_BETA = 1e-6
+
+
+def zero_beyond(
+    x: Float[Array, "n h w c"], cells: Cells | None, scale: int
+) -> Float[Array, "n h w c"]:
+    """Zero but for the first `scale` rows and columns of x for each of the cells.
+
+    What a convolution sees beyond the edge of an array that ends there. So one program
+    serves all arrays up to its size, with the results of programs of their own.
+
+    Args:
+      x: samples.
+      cells: how many there are; None leaves x as it is.
+      scale: sides of a cell in samples of x.
+    """
+    if cells is None:
+        return x
+    rows, columns = (
+        jnp.arange(side, dtype=jnp.int32) < scale * count
+        for side, count in zip(x.shape[1:3], cells, strict=True)
+    )
+    inside = (rows[:, None] & columns[None, :])[None, :, :, None]
+    return jnp.where(inside, x, jnp.zeros((), x.dtype))
 
 
 def convolve(
@@ -299,11 +325,14 @@ class Conv(nn.Module):
             "kernel",
             nn.initializers.normal(self.gain / np.sqrt(taps)),
             (self.size, self.size, x.shape[-1], self.features),
+            jnp.float32,
         )
         apply = convolve_transposed if self.up else convolve
         y = apply(x, kernel.astype(x.dtype), self.stride, inside)
         if self.bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param(
+                "bias", nn.initializers.zeros, (self.features,), jnp.float32
+            )
             y = y + ops.aligned(bias.astype(y.dtype), y)
         return y
 

@@ -4,6 +4,9 @@ An output of a stack of convolutions depends on inputs no further away than its 
 field. So a window is transformed with a margin that wide around what is kept of it, and
 windows begin and end where the array does: every kept output sees exactly what it would
 see of the whole array.
+
+A compiled program serves arrays of one shape. `Tiles` has the few sides that windows are
+filled up to, so that pictures of all sizes share some programs; `bucketed` does it.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +15,26 @@ from typing import NamedTuple
 import numpy as np
 
 Transform = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+# Of an array that is filled up with zeros, and its rows and columns of cells.
+Bucketed = Callable[[np.ndarray, tuple[int, int]], tuple[np.ndarray, ...]]
+
+
+class Tiles(NamedTuple):
+    """How the arrays of one transform are cut into pieces; all in cells.
+
+    Attributes:
+      window: the largest side of a window.
+      margin: reach of the receptive field.
+      sides: that a window is filled up to, ascending; none: windows are not filled up.
+    """
+
+    window: int
+    margin: int
+    sides: tuple[int, ...] = ()
+
+    def side(self, cells: int) -> int:
+        """The side that so many cells are filled up to."""
+        return min((side for side in self.sides if side >= cells), default=cells)
 
 
 class Span(NamedTuple):
@@ -59,6 +82,14 @@ def windows(
             yield rows, columns
 
 
+class Piece(NamedTuple):
+    """A part of the outputs: `whole[rows, columns]` of each is one of `parts`."""
+
+    rows: slice
+    columns: slice
+    parts: tuple[np.ndarray, ...]
+
+
 def tiled(
     transform: Transform,
     x: np.ndarray,
@@ -66,9 +97,42 @@ def tiled(
     cell: tuple[int, int],
     window: int,
     margin: int,
+    size: tuple[int, int] | None = None,
     progress: Callable[[int], None] = lambda pixels: None,
 ) -> tuple[np.ndarray, ...]:
     """`transform(x)`, window by window.
+
+    Args:
+      transform, x, cell, window, margin, progress: as for `pieces`.
+      size: height and width of the outputs, of which the rest is left out; None: all.
+    """
+    height, width = (-(-side // cell[0]) * cell[1] for side in x.shape[:2])
+    if size is not None:
+        height, width = size
+    whole: list[np.ndarray] = []
+    for rows, columns, parts in pieces(
+        transform, x, cell=cell, window=window, margin=margin, progress=progress
+    ):
+        if not whole:
+            whole = [
+                np.empty((height, width, part.shape[2]), part.dtype) for part in parts
+            ]
+        for target, part in zip(whole, parts, strict=True):
+            place = target[rows, columns]
+            place[...] = part[: place.shape[0], : place.shape[1]]
+    return tuple(whole)
+
+
+def pieces(
+    transform: Transform,
+    x: np.ndarray,
+    *,
+    cell: tuple[int, int],
+    window: int,
+    margin: int,
+    progress: Callable[[int], None] = lambda pixels: None,
+) -> Iterator[Piece]:
+    """`transform(x)` in pieces that cover it once.
 
     Args:
       transform: (h, w, c) -> arrays (h', w', c'); h / cell[0] = h' / cell[1] where h is
@@ -82,27 +146,48 @@ def tiled(
     """
     inner, outer = cell
     height, width = (-(-side // inner) for side in x.shape[:2])
-    whole: list[np.ndarray] = []
     for rows, columns in windows(height, width, window, margin):
-        parts = transform(
+        found = transform(
             x[
                 rows.start * inner : rows.end * inner,
                 columns.start * inner : columns.end * inner,
             ]
         )
-        if not whole:
-            whole = [
-                np.empty((height * outer, width * outer, part.shape[2]), part.dtype)
-                for part in parts
-            ]
-        for target, part in zip(whole, parts, strict=True):
-            target[
-                rows.first * outer : rows.last * outer,
-                columns.first * outer : columns.last * outer,
-            ] = part[
-                (rows.first - rows.start) * outer : (rows.last - rows.start) * outer,
-                (columns.first - columns.start) * outer : (columns.last - columns.start)
-                * outer,
-            ]
+        kept = _kept(rows, outer), _kept(columns, outer)
+        yield Piece(
+            slice(rows.first * outer, rows.last * outer),
+            slice(columns.first * outer, columns.last * outer),
+            tuple(part[kept] for part in found),
+        )
         progress((rows.last - rows.first) * (columns.last - columns.first))
-    return tuple(whole)
+
+
+def _kept(span: Span, outer: int) -> slice:
+    """Of the outputs of a window."""
+    return slice((span.first - span.start) * outer, (span.last - span.start) * outer)
+
+
+def bucketed(transform: Bucketed, cell: tuple[int, int], tiles: Tiles) -> Transform:
+    """A transform of any window, from one of windows that are filled up.
+
+    The last row and column are repeated until cells are whole, as the networks would;
+    beyond there are zeros up to a side of `tiles`.
+
+    Args:
+      transform: of such an array and its rows and columns of cells. Whatever it gives for
+        others is left out.
+      cell: as for `pieces`.
+      tiles: with the sides.
+    """
+    inner, outer = cell
+
+    def of_part(part: np.ndarray) -> tuple[np.ndarray, ...]:
+        whole = [(0, -side % inner) for side in part.shape[:2]]
+        part = np.pad(part, [*whole, (0, 0)], "edge") if any(map(any, whole)) else part
+        rows, columns = (side // inner for side in part.shape[:2])
+        more = [(0, (tiles.side(n) - n) * inner) for n in (rows, columns)]
+        part = np.pad(part, [*more, (0, 0)]) if any(map(any, more)) else part
+        found = transform(part, (rows, columns))
+        return tuple(array[: rows * outer, : columns * outer] for array in found)
+
+    return of_part

@@ -11,8 +11,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import flax.traverse_util
 import jax
@@ -20,27 +20,39 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8
 
-from codec_jax import ops, tiling
+from codec_jax import image_files, ops, programs, target_rate, tiling
 from codec_jax.coding import bitstream, range_coder
 from codec_jax.coding.bitstream import Packet
 from codec_jax.coding.tables import Tables
 from codec_jax.entropy import scales
-from codec_jax.models import integer, strips
+from codec_jax.models import integer
 from codec_jax.models.codec import Codec, cropped, rounded
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
+from codec_jax.tiling import Tiles
+from pim_jax import metric
 
 # Positions between two rates that a file can name.
 _RATE_STEPS = 256
-# Sides of windows and of the margin around what is kept of them, in latents for the
-# transforms (receptive fields reach less than 2 latents) and in hyper latents for those
-# of the hyperprior (less than 2).
-_WINDOW, _HYPER_WINDOW, _MARGIN = 64, 128, 2
-# Pixels that a file may ask for: what its size alone cannot show.
+# Of the transforms, in latents, and of the hyperprior's, in hyper latents: receptive
+# fields reach less than 2 of them. A program is compiled for each pair of sides.
+TILES = Tiles(window=64, margin=2, sides=(2, 8, 16, 32, 48, 64))
+HYPER_TILES = Tiles(window=32, margin=2, sides=(1, 4, 8, 12, 16, 32))
+# Pixels that a file may ask for: what its size alone cannot show. Pictures are filled up
+# to whole cells, which makes many pixels of few where a picture is narrow: so many times
+# the limit at most, or so many pixels where the limit is lower.
 LARGEST_IMAGE = 2**27
+_MOST_FILLED, _FEW_PIXELS = 2, 2**20
+# No string is shorter by more than this than what its symbols take: it may end in zeros,
+# which are not written. One in 2^64 does in so many.
+_BYTES_OF_ZEROS = 8
+# Pixels that a search for a target decodes to choose where it looks closer, and before it
+# says that there is no such rate; and the most places in either case.
+_COARSE_SEARCH, _FINE_SEARCH, _MOST_PLACES = 2**20, 2**23, 128
 # Beyond this a latent is clipped; nothing near it comes from an image.
 _LARGEST_SYMBOL = 2**28
 
 Progress = Callable[[str, float], None]
+Rounding = Literal["nearest", "straight_through"]
 
 
 class Latents(NamedTuple):
@@ -59,7 +71,16 @@ class Latents(NamedTuple):
     hyper: Int32[np.ndarray, "h' w' c"] | None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+class _Distributions(NamedTuple):
+    """Of the latents in `[rows, columns]`: their tables, and means."""
+
+    rows: slice
+    columns: slice
+    tables: Int32[np.ndarray, "h w m"]
+    means: Float[np.ndarray, "h w m"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrainedCodec:
     """Weights, and the integers that sender and receiver share. Immutable.
 
@@ -84,6 +105,14 @@ class TrainedCodec:
 
     def __post_init__(self) -> None:
         bitstream.check_name(self.name)
+
+    def __repr__(self) -> str:
+        """What tells it from others; its weights would fill pages."""
+        return (
+            f"TrainedCodec({self.name!r}, fingerprint {self.fingerprint.hex()}, prior "
+            f"{self.config.prior!r}, filters {self.config.filters}, latents "
+            f"{self.config.latents}, rates 0 to {len(self.config.lambdas) - 1})"
+        )
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -130,11 +159,15 @@ class TrainedCodec:
 
         Args:
           image: sRGB, of any size from 1x1.
-          rate: position in `rates`, also between two; None is the middle.
+          rate: position in `rates`, also between two; None is the middle. Any number
+            will do, also an array of one. A file holds the nearest multiple of 1/256.
           target_bpp: in place of `rate`: the largest one with at most so many bits of
             the file for each pixel.
           target_psnr: in place of `rate`: the smallest one with at least this PSNR over
-            RGB in dB.
+            RGB in dB, of a grey picture that of the grey one which is shown. Files and
+            PSNR of flat and tiny pictures rise and fall with the rate: there rates are
+            tried from the one end, 1/16 apart, and of larger pictures fewer, but all of
+            `rates`.
           extras: side data of `image_files.extras_of`.
           progress: told what is being done and which share of it is.
 
@@ -142,58 +175,91 @@ class TrainedCodec:
           ValueError: no such image, rate or target; a target without `rates` to choose
             from, or out of the codec's reach.
         """
-        _check_image(image)
-        given = [v for v in (rate, target_bpp, target_psnr) if v is not None]
+        self._check_image(image)
+        given = {
+            name: _number(name, value)
+            for name, value in [
+                ("rate", rate),
+                ("target_bpp", target_bpp),
+                ("target_psnr", target_psnr),
+            ]
+            if value is not None
+        }
         if len(given) > 1:
             raise ValueError("give one of rate, target_bpp and target_psnr")
+        size, extras = image.shape[:2], extras or {}
+        if target_bpp is None and target_psnr is None:
+            step = self._step(given.get("rate"))
+            latents = self._latents(self._features(image, progress), step, False)
+            return self._packed(latents, step, size, extras)
+        if self._last_step == 0:
+            raise ValueError(f"{self.name} has a single rate: no target can be chosen")
         features = self._features(image, progress)
 
         @functools.cache  # the search for a target ends at a file that it has made
         def file(step: int) -> bytes:
-            latents = self.latents(features, step / _RATE_STEPS)
-            packet = Packet(
-                self.name,
-                self.fingerprint,
-                image.shape[0],
-                image.shape[1],
-                step,
-                self._strings(latents),
-                extras or {},
+            return self._packed(
+                self._latents(features, step, False), step, size, extras
             )
-            return bitstream.pack(packet)
 
         @functools.cache
         def psnr(step: int) -> float:
-            decoded = self._decoded(
-                self.latents(features, step / _RATE_STEPS), step, image.shape[:2]
-            )
-            error = np.mean(np.square(image.astype(np.float64) - decoded))
-            return float(10 * np.log10(255**2 / max(error, 1e-12)))
+            shown = self._decoded(self._latents(features, step, True), step, size)
+            if "grey" in extras:
+                shown = image_files.picture_from(shown, {"grey": b""}).pixels
+            return _psnr(image, shown)
 
-        pixels = image.shape[0] * image.shape[1]
         if target_bpp is not None:
-            step = self._largest(lambda s: 8 * len(file(s)) / pixels <= target_bpp)
-            if step is None:
-                least = 8 * len(file(0)) / pixels
-                raise ValueError(
-                    f"target_bpp is {target_bpp}, but this image takes at least "
-                    f"{least:.4f} with {self.name}"
-                )
-            return file(step)
-        if target_psnr is not None:
-            below = self._largest(lambda s: not psnr(s) >= target_psnr)
-            step = 0 if below is None else below + 1
-            if step > self._last_step:
-                raise ValueError(
-                    f"target_psnr is {target_psnr} dB, but this image reaches at most "
-                    f"{psnr(self._last_step):.2f} with {self.name}"
-                )
-            return file(step)
-        return file(self._step(rate))
+            found = self._searched_bpp(file, given["target_bpp"], size)
+        else:
+            found = self._searched_psnr(psnr, given["target_psnr"], size)
+        return file(found)
+
+    def _searched_bpp(
+        self, file: Callable[[int], bytes], target: float, size: tuple[int, ...]
+    ) -> int:
+        """The largest step with at most so many bits per pixel."""
+
+        def bpp(step: int) -> float:
+            return 8 * len(file(step)) / (size[0] * size[1])
+
+        coarse, fine = self._places(size)
+        found = target_rate.best_of(
+            lambda step: bpp(step) <= target, coarse[::-1], fine[::-1]
+        )
+        if found is None:
+            raise ValueError(
+                f"target_bpp is {target}, but this image takes at least "
+                f"{min(map(bpp, fine)):.4f} with {self.name}"
+            )
+        return found
+
+    def _searched_psnr(
+        self, psnr: Callable[[int], float], target: float, size: tuple[int, ...]
+    ) -> int:
+        """The smallest step with at least this PSNR."""
+        coarse, fine = self._places(size)
+        found = target_rate.best_of(lambda step: psnr(step) >= target, coarse, fine)
+        if found is None:
+            raise ValueError(
+                f"target_psnr is {target} dB, but this image reaches at most "
+                f"{max(map(psnr, fine)):.2f} with {self.name}"
+            )
+        return found
+
+    def _places(self, size: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Steps that a search begins with: some, and more of them."""
+        pixels = size[0] * size[1]
+        return tuple(
+            target_rate.grid(
+                self._last_step, _RATE_STEPS, min(budget // pixels, _MOST_PLACES)
+            )
+            for budget in (_COARSE_SEARCH, _FINE_SEARCH)
+        )
 
     def decompress(
         self,
-        data: bytes,
+        data: bytes | bytearray | memoryview,
         *,
         largest_image: int = LARGEST_IMAGE,
         progress: Progress = lambda stage, share: None,
@@ -202,7 +268,8 @@ class TrainedCodec:
 
         Args:
           data: a whole file. Anything may be in it.
-          largest_image: pixels; a file that asks for more is refused.
+          largest_image: pixels; a file that asks for more is refused, and one whose
+            picture is so narrow that it is filled up to more than twice as many.
           progress: as for `compress`.
 
         Raises:
@@ -222,11 +289,7 @@ class TrainedCodec:
                 f"written by codec {packet.model!r} {packet.fingerprint.hex()}, this is "
                 f"{self.name!r} {self.fingerprint.hex()}"
             )
-        if packet.height * packet.width > largest_image:
-            raise ValueError(
-                f"the image has {packet.width} x {packet.height} pixels, more than the "
-                f"limit of {largest_image}"
-            )
+        self._check_area("the image has", packet.height, packet.width, largest_image)
         if packet.rate > self._last_step:
             raise ValueError(
                 f"the file's rate is {packet.rate}, this codec's last {self._last_step}"
@@ -237,43 +300,57 @@ class TrainedCodec:
                 f"the file has {len(packet.strings)} strings, expected {expected}"
             )
         size = packet.height, packet.width
-        return self._decoded(
-            self._parsed(packet.strings, size), packet.rate, size, progress
-        )
+        y = _values(self._parsed(packet.strings, size))
+        return self._shown(y, packet.rate, size, progress)
 
     def reconstruct(
         self,
         images: Float[Array, "n h w 3"],
         rate: float | Float[Array, " n"] | None = None,
+        *,
+        rounding: Rounding = "nearest",
     ) -> tuple[Float[Array, "n h w 3"], Float[Array, " n"]]:
         """Images after compression, and the bits that they take, without files.
 
-        Pure and differentiable except at the rounding; may be called under `jit`.
+        Pure, and may be called under `jit`. There no check can raise, and values and
+        rates out of range are clipped, with a gradient that points back; NaN stays NaN.
+
+        Rounding has a derivative of zero, and so have images and bits with respect to the
+        input. In a loss, use `rounding="straight_through"`: the same images and bits,
+        with the gradients as if nothing had been rounded.
 
         Args:
-          images: in [0, 1].
+          images: floats in [0, 1].
           rate: as for `compress`, one for all or one for each.
+          rounding: 'nearest', or 'straight_through' for useful gradients.
 
         Returns: images, in [0, 1] but not rounded to 8 bits, and -log2 of the
           probability of what would be coded, (n,).
+
+        Raises:
+          ValueError: another shape or dtype, an unknown rounding; outside of `jit` also
+            values or rates out of range, or not finite.
         """
-        apply = functools.partial(_apply, self.config, self.params)
-        middle = self._step(None) / _RATE_STEPS
-        rates = jnp.broadcast_to(
-            jnp.float32(middle if rate is None else rate), len(images)
-        )
+        if rounding not in ("nearest", "straight_through"):
+            raise ValueError(
+                f"rounding: expected 'nearest' or 'straight_through', found {rounding!r}"
+            )
+        through = rounding == "straight_through"
+        (images,) = metric.check_images(images)
+        images = ops.upper_bound(ops.lower_bound(images, 0.0), 1.0)
+        rates = self._checked_rates(rate, len(images))
+        apply = functools.partial(programs.apply, self.config, self.params)
+        whole = ops.round_straight_through if through else jnp.round
         y = apply(images, rates, method=Codec.analysis)
         if self.scale_tables is None:
-            y_hat = rounded(y, self.config.dither)
+            y_hat = rounded(y, self.config.dither) if self.config.dither else whole(y)
             log2 = apply(y_hat, method=Codec.log_prior)
             bits = -jnp.sum(log2, (1, 2, 3))
         else:
-            z = apply(y, method=Codec.hyper_analysis)
-            z_hat = jnp.round(z)
-            index, mean = (
-                cropped(x, y) for x in self._run(_hyper_synthesis, self.layers, z_hat)
-            )
-            v = rounded(y - mean, self.config.dither)
+            z_hat = whole(apply(y, method=Codec.hyper_analysis))
+            index, mean = (cropped(x, y) for x in self._predicted(z_hat, through))
+            v = y - mean
+            v = rounded(v, self.config.dither) if self.config.dither else whole(v)
             y_hat = v + mean
             log2 = apply(z_hat, method=Codec.log_prior)
             bits = -jnp.sum(log2, (1, 2, 3))
@@ -281,50 +358,184 @@ class TrainedCodec:
         decoded = apply(y_hat, rates, method=Codec.synthesis)
         return jnp.clip(cropped(decoded, images), 0, 1), bits
 
+    def _checked_rates(
+        self, rate: float | Array | None, count: int
+    ) -> Float[Array, " n"]:
+        """Those that files would have: multiples of 1/256, within the range."""
+        last = len(self.config.lambdas) - 1
+        if rate is None:
+            rate = self._step(None) / _RATE_STEPS
+        if isinstance(rate, str | bytes) or np.shape(rate) not in ((), (1,), (count,)):
+            raise ValueError(
+                f"rate: expected a number or {count} of them, found "
+                f"{rate if isinstance(rate, str) else np.shape(rate)!r}"
+            )
+        if not isinstance(rate, jax.core.Tracer):
+            for value in np.ravel(np.asarray(rate)):
+                self._step(_number("rate", value))
+        found = jnp.broadcast_to(jnp.asarray(rate, jnp.float32), (count,))
+        found = ops.upper_bound(ops.lower_bound(found, 0.0), float(last))
+        return ops.round_straight_through(found * _RATE_STEPS) / _RATE_STEPS
+
+    def _predicted(
+        self, z: Float[Array, "n h w c"], through: bool
+    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+        """Indexes of scales, and means; `through`: with gradients of the float network.
+
+        Integers have no gradients. Those of the network that they were made of are taken
+        at the same place; what it gives is the same.
+        """
+        index, mean = self._run(programs.hyper_synthesis, self.layers, z)
+        index = index.astype(jnp.float32)
+        if not through:
+            return index, mean
+        params = self.params
+        if self.layers:
+            model = integer.IntegerHyperSynthesis(
+                self.config.latents, self.config.prior == "mean_scale"
+            )
+            thawed = integer.thaw(self.layers, model)
+            params = {**params, "hyper_synthesis_transform": thawed}
+        soft = programs.apply(self.config, params, z, method=Codec.hyper_synthesis)
+        fixed = jax.lax.stop_gradient
+        return fixed(index) + soft[0] - fixed(soft[0]), fixed(mean) + soft[1] - fixed(
+            soft[1]
+        )
+
     def latents(self, features: Float[np.ndarray, "h w m"], rate: float) -> Latents:
         """What is coded of the features of an image at a rate."""
-        y = np.asarray(self._run(_scaled, features[None], jnp.full(1, rate))[0])
+        return self._latents(features, self._step(rate), True)
+
+    def _latents(
+        self, features: Float[np.ndarray, "h w m"], step: int, with_means: bool
+    ) -> Latents:
+        """As `latents`. Who only writes files needs no means, and they take much room."""
+        gain = self._gain(step)
+        shape = features.shape
         if self.scale_tables is None:
-            rows, means = self._dithered(_channels(y.shape), np.zeros_like(y))
-            return Latents(_rounded(y - means), rows, means, None)
+            rows, means = self._factorized(shape)
+            return Latents(_rounded(features * gain - means), rows, means, None)
+        hyper = self._hyper(features, gain)
+        symbols, rows = np.empty(shape, np.int32), np.empty(shape, np.int32)
+        means = np.empty(shape, np.float32) if with_means else np.empty((0, 0, 0))
+        for piece in self._pieces(hyper, shape[:2]):
+            place = piece.rows, piece.columns
+            symbols[place] = _rounded(features[place] * gain - piece.means)
+            rows[place] = piece.tables
+            if with_means:
+                means[place] = piece.means
+        return Latents(symbols, rows, means, hyper)
+
+    def _gain(self, step: int) -> Float[np.ndarray, " m"]:
+        """What features are multiplied by."""
+        if self._last_step == 0:
+            return np.ones(self.config.latents, np.float32)
+        return np.asarray(self._run(programs.gains, _rate_of(step)))[0, 0, 0]
+
+    def _hyper(
+        self, features: Float[np.ndarray, "h w m"], gain: Float[np.ndarray, " m"]
+    ) -> Int32[np.ndarray, "h' w' c"]:
+        """Hyper latents, rounded."""
+
+        def transform(
+            part: np.ndarray, cells: tuple[int, int]
+        ) -> tuple[np.ndarray, ...]:
+            y = (part * gain)[None]
+            return (self._on_one(programs.hyper_analysis, y, _counts(cells)),)
+
+        cell = HYPER_STRIDE, 1
         (z,) = tiling.tiled(
-            lambda part: (self._of_whole_cells(_hyper_analysis, part, HYPER_STRIDE),),
-            y,
-            cell=(HYPER_STRIDE, 1),
-            window=_HYPER_WINDOW,
-            margin=_MARGIN,
+            tiling.bucketed(transform, cell, HYPER_TILES),
+            features,
+            cell=cell,
+            window=HYPER_TILES.window,
+            margin=HYPER_TILES.margin,
         )
-        hyper = _rounded(z)
-        rows, means = self._distributions(hyper, y.shape[:2])
-        return Latents(_rounded(y - means), rows, means, hyper)
+        return _rounded(z)
 
     def _distributions(
         self, hyper: Int32[np.ndarray, "h w c"], size: tuple[int, ...]
     ) -> tuple[Int32[np.ndarray, "h w m"], Float[np.ndarray, "h w m"]]:
-        def transform(part: np.ndarray) -> tuple[np.ndarray, ...]:
-            z = part[None].astype(np.float32)
-            rows, means = self._run(_hyper_synthesis, self.layers, z)
-            return np.asarray(rows[0]), np.asarray(means[0])
+        """Rows of tables and means of all latents."""
+        rows = np.empty((*size, self.config.latents), np.int32)
+        means = np.empty(rows.shape, np.float32)
+        for piece in self._pieces(hyper, size):
+            rows[piece.rows, piece.columns] = piece.tables
+            means[piece.rows, piece.columns] = piece.means
+        return rows, means
 
-        rows, means = tiling.tiled(
-            transform,
-            hyper,
-            cell=(1, HYPER_STRIDE),
-            window=_HYPER_WINDOW,
-            margin=_MARGIN,
-        )
+    def _pieces(
+        self, hyper: Int32[np.ndarray, "h w c"], size: tuple[int, ...]
+    ) -> Iterator[_Distributions]:
+        """Rows of tables and means of the latents of an image, window by window."""
+
+        def transform(
+            part: np.ndarray, cells: tuple[int, int]
+        ) -> tuple[np.ndarray, ...]:
+            found = self._run(
+                programs.hyper_synthesis, self.layers, part[None], _counts(cells)
+            )
+            rows, means = map(np.asarray, found)
+            return rows[0], means[0]
+
+        cell = 1, HYPER_STRIDE
         h, w = size
-        return self._dithered(rows[:h, :w], means[:h, :w])
+        levels = self._levels((h, w, self.config.latents))
+        for rows, columns, (tables, means) in tiling.pieces(
+            tiling.bucketed(transform, cell, HYPER_TILES),
+            hyper,
+            cell=cell,
+            window=HYPER_TILES.window,
+            margin=HYPER_TILES.margin,
+        ):
+            # The last hyper latents stand for more rows and columns than there are.
+            tables = tables[: h - rows.start, : w - columns.start]
+            means = means[: h - rows.start, : w - columns.start]
+            if levels is not None:
+                tables, means = self._dithered(tables, means, levels[rows, columns])
+            yield _Distributions(rows, columns, tables, means)
+
+    def _factorized(
+        self, shape: tuple[int, ...]
+    ) -> tuple[Int32[np.ndarray, "h w m"], Float[np.ndarray, "h w m"]]:
+        """Rows of tables and means without hyper latents."""
+        rows, means, levels = _channels(shape), np.zeros(shape, np.float32), None
+        levels = self._levels(shape)
+        return (rows, means) if levels is None else self._dithered(rows, means, levels)
+
+    def _levels(self, shape: tuple[int, ...]) -> Int32[np.ndarray, "h w m"] | None:
+        """Which offset each latent has; None without dither."""
+        count = self.config.dither
+        return np.asarray(ops.dither_levels(shape, count)) if count else None
 
     def _dithered(
-        self, rows: Int32[np.ndarray, "h w m"], means: Float[np.ndarray, "h w m"]
+        self,
+        rows: Int32[np.ndarray, "h w m"],
+        means: Float[np.ndarray, "h w m"],
+        levels: Int32[np.ndarray, "h w m"],
     ) -> tuple[Int32[np.ndarray, "h w m"], Float[np.ndarray, "h w m"]]:
         """Rows of tables, and what is added to symbols, for the offset of each latent."""
         count = self.config.dither
-        if not count:
-            return rows, means
-        levels = np.asarray(ops.dither_levels(rows.shape, count))
         return count * rows + levels, means + ops.dither_offsets(count)[levels]
+
+    def _packed(
+        self,
+        latents: Latents,
+        step: int,
+        size: tuple[int, ...],
+        extras: Mapping[str, bytes],
+    ) -> bytes:
+        """A file."""
+        packet = Packet(
+            self.name,
+            self.fingerprint,
+            size[0],
+            size[1],
+            step,
+            self._strings(latents),
+            extras,
+        )
+        return bitstream.pack(packet)
 
     def _strings(self, latents: Latents) -> tuple[bytes, ...]:
         if latents.hyper is None or self.scale_tables is None:
@@ -337,60 +548,126 @@ class TrainedCodec:
         )
 
     def _parsed(self, strings: tuple[bytes, ...], size: tuple[int, int]) -> Latents:
+        """What strings hold; cheap checks first, since anything may be in them.
+
+        Raises:
+          ValueError: they are damaged, or too short for so many symbols.
+        """
         h, w = (-(-side // STRIDE) for side in size)
         if self.scale_tables is None:
             shape = (h, w, self.config.latents)
-            rows, means = self._dithered(_channels(shape), np.zeros(shape, np.float32))
+            _check_length(strings[-1], self._least_bits * h * w)
+            rows, means = self._factorized(shape)
             symbols = range_coder.decode(strings[0], rows, self.tables)
             return Latents(symbols, rows, means, None)
         shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), len(self.tables.offset))
+        _check_length(strings[0], self._least_bits * shape[0] * shape[1])
+        of_latents = self.scale_tables.least_bits
+        _check_length(strings[1], of_latents.min() * h * w * self.config.latents)
         hyper = range_coder.decode(strings[0], _channels(shape), self.tables)
-        rows, means = self._distributions(hyper, (h, w))
+        rows = np.empty((h, w, self.config.latents), np.int32)
+        means = np.empty(rows.shape, np.float32)
+        least = 0.0
+        for piece in self._pieces(hyper, (h, w)):
+            # Memory is in use from here on, as far as the second string reaches.
+            least += float(of_latents[piece.tables].sum())
+            _check_length(strings[1], least)
+            rows[piece.rows, piece.columns] = piece.tables
+            means[piece.rows, piece.columns] = piece.means
         symbols = range_coder.decode(strings[1], rows, self.scale_tables)
         return Latents(symbols, rows, means, hyper)
+
+    @functools.cached_property
+    def _least_bits(self) -> float:
+        """That the channels at one place take at least, by the factorized prior."""
+        levels = max(self.config.dither, 1) if self.scale_tables is None else 1
+        by_channel = self.tables.least_bits.reshape(-1, levels)
+        return float(by_channel.min(axis=1).sum())
 
     def _features(
         self, image: UInt8[np.ndarray, "h w 3"], progress: Progress
     ) -> Float[np.ndarray, "h' w' m"]:
+        def transform(
+            part: np.ndarray, cells: tuple[int, int]
+        ) -> tuple[np.ndarray, ...]:
+            return (self._on_one(programs.analysis, part[None], _counts(cells)),)
+
+        cell = STRIDE, 1
         (found,) = tiling.tiled(
-            lambda part: (self._of_whole_cells(_analysis, part, STRIDE),),
+            tiling.bucketed(transform, cell, TILES),
             image,
-            cell=(STRIDE, 1),
-            window=_WINDOW,
-            margin=_MARGIN,
+            cell=cell,
+            window=TILES.window,
+            margin=TILES.margin,
             progress=_share_of("analysis", image.shape[:2], progress),
         )
         return found
 
     def _decoded(
+        self, latents: Latents, step: int, size: tuple[int, ...]
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """The image of latents."""
+        y = latents.symbols.astype(np.float32) + latents.means
+        return self._shown(y, step, size)
+
+    def _shown(
         self,
-        latents: Latents,
+        y: Float[np.ndarray, "h w m"],
         step: int,
         size: tuple[int, ...],
         progress: Progress = lambda stage, share: None,
     ) -> UInt8[np.ndarray, "h w 3"]:
-        y = latents.symbols.astype(np.float32) + latents.means
-        rate = jnp.full(1, step / _RATE_STEPS)
+        """The image of dequantised latents."""
+
+        def transform(
+            part: np.ndarray, cells: tuple[int, int]
+        ) -> tuple[np.ndarray, ...]:
+            return (
+                self._on_one(
+                    programs.synthesis, part[None], _rate_of(step), _counts(cells)
+                ),
+            )
+
+        cell = 1, STRIDE
         (image,) = tiling.tiled(
-            lambda part: (np.asarray(self._run(_synthesis, part[None], rate)[0]),),
+            tiling.bucketed(transform, cell, TILES),
             y,
-            cell=(1, STRIDE),
-            window=_WINDOW,
-            margin=_MARGIN,
+            cell=cell,
+            window=TILES.window,
+            margin=TILES.margin,
+            size=(size[0], size[1]),
             progress=_share_of("synthesis", size, progress),
         )
-        return image[: size[0], : size[1]]
+        return image
 
-    def _of_whole_cells(
-        self, function: Callable[..., Any], part: np.ndarray, stride: int
-    ) -> np.ndarray:
-        """As the networks would fill up the edge; one program for all sizes in between."""
-        h, w, _ = part.shape
-        filled = np.pad(part, ((0, -h % stride), (0, -w % stride), (0, 0)), "edge")
-        return np.asarray(self._run(function, filled[None])[0])
+    def _on_one(self, function: Callable[..., Any], *arguments: Any) -> np.ndarray:
+        """What a program gives for a batch of one."""
+        return np.asarray(self._run(function, *arguments))[0]
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function(self.config, self.params, *arguments)
+
+    def _check_image(self, image: Any) -> None:
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+            array = isinstance(image, np.ndarray)
+            found = image.dtype if array else type(image).__name__
+            raise ValueError(f"image: expected an array of uint8, found {found}")
+        if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ValueError(f"image: expected shape (h, w, 3), found {image.shape}")
+        self._check_area("image:", *image.shape[:2], LARGEST_IMAGE)
+
+    def _check_area(self, what: str, height: int, width: int, largest: int) -> None:
+        """That an image is within the limit, and also filled up to whole cells."""
+        found = f"{what} {width} x {height} pixels, more than"
+        if height * width > largest:
+            raise ValueError(f"{found} the limit of {largest}")
+        cell = STRIDE * (1 if self.scale_tables is None else HYPER_STRIDE)
+        filled = (-(-height // cell) * cell) * (-(-width // cell) * cell)
+        if filled > max(_MOST_FILLED * largest, _FEW_PIXELS):
+            raise ValueError(
+                f"{found} such a narrow image may have: it is filled up to {filled} "
+                f"pixels, and {_MOST_FILLED} times the limit of {largest} are allowed"
+            )
 
     @property
     def _last_step(self) -> int:
@@ -403,67 +680,6 @@ class TrainedCodec:
         if not 0 <= rate <= last:
             raise ValueError(f"rate is {rate}, expected 0 to {last} for {self.name}")
         return round(rate * _RATE_STEPS)
-
-    def _largest(self, holds: Callable[[int], bool]) -> int | None:
-        """The largest step up to which `holds`, by bisection; None if it never does."""
-        if self._last_step == 0:
-            raise ValueError(f"{self.name} has a single rate: no target can be chosen")
-        if not holds(0):
-            return None
-        if holds(self._last_step):
-            return self._last_step
-        low, high = 0, self._last_step
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if holds(middle) else (low, middle)
-        return low
-
-
-# One program for each architecture and shape; weights are arguments, because as constants
-# they would be compiled anew for each codec, and folded for minutes.
-def _apply(config: CodecConfig, params: Any, *arguments: Any, method: Any) -> Any:
-    return Codec(config).apply({"params": params}, *arguments, method=method)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _analysis(config: CodecConfig, params: Any, pixels: Array) -> Array:
-    images = pixels.astype(jnp.float32) / 255
-    return _apply(config, params, images, _in_strips(images), method=Codec.features)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _scaled(config: CodecConfig, params: Any, y: Array, rate: Array) -> Array:
-    return _apply(config, params, y, rate, method=Codec.scaled)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _hyper_analysis(config: CodecConfig, params: Any, y: Array) -> Array:
-    return _apply(config, params, y, method=Codec.hyper_analysis)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _hyper_synthesis(
-    config: CodecConfig, params: Any, layers: tuple[integer.Layer, ...], z: Array
-) -> tuple[Array, Array]:
-    if layers:
-        return integer.parameters(z.astype(jnp.int32), list(layers), config.latents)
-    index, mean = _apply(config, params, z, method=Codec.hyper_synthesis)
-    if config.hyper == "scale":
-        return scales.rounded_up(index), mean
-    return jnp.round(index).astype(jnp.int32), mean
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _synthesis(config: CodecConfig, params: Any, y: Array, rate: Array) -> Array:
-    split = _in_strips(y, STRIDE)
-    images = _apply(config, params, y, rate, split, method=Codec.synthesis)
-    return ops.eight_bits(images).astype(jnp.uint8)
-
-
-def _in_strips(x: Array, pixels: int = 1) -> bool:
-    """Whether it is faster; `pixels`: rows of the image for each of x."""
-    tall = x.shape[1] * pixels > 2 * strips.IMAGE_ROWS
-    return tall and jax.default_backend() == "cpu"
 
 
 def _not_default(config: CodecConfig) -> dict[str, Any]:
@@ -502,14 +718,53 @@ def _share_of(
     return count
 
 
-def _check_image(image: Any) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        found = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"image: expected an array of uint8, found {found}")
-    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"image: expected shape (h, w, 3), found {image.shape}")
-    if image.shape[0] * image.shape[1] > LARGEST_IMAGE:
+def _counts(cells: tuple[int, int]) -> tuple[np.int32, np.int32]:
+    """Arguments of a program, which serves all."""
+    return np.int32(cells[0]), np.int32(cells[1])
+
+
+def _rate_of(step: int) -> Float[np.ndarray, "1"]:
+    return np.full(1, step / _RATE_STEPS, np.float32)
+
+
+def _values(latents: Latents) -> Float[np.ndarray, "h w m"]:
+    """Symbols plus means, in the place of the means."""
+    return np.add(
+        latents.symbols,
+        latents.means,
+        out=latents.means,
+        dtype=np.float32,
+        casting="unsafe",
+    )
+
+
+def _psnr(
+    image: UInt8[np.ndarray, "h w 3"], shown: UInt8[np.ndarray, "h w 3"]
+) -> float:
+    """In dB; row by row, since a float copy of a large image takes gigabytes."""
+    rows = zip(image, shown, strict=True)
+    squares = sum(np.square(a.astype(np.int64) - b).sum() for a, b in rows)
+    return float(10 * np.log10(255**2 / max(squares / image.size, 1e-12)))
+
+
+def _check_length(data: bytes, bits: float) -> None:
+    """Raises ValueError if symbols that take so many bits cannot be in a string."""
+    if 8 * (len(data) + _BYTES_OF_ZEROS) < bits:
         raise ValueError(
-            f"image: {image.shape[1]} x {image.shape[0]} pixels are more than the limit "
-            f"of {LARGEST_IMAGE}"
+            f"the file is damaged: a string of {len(data)} bytes, of symbols that take "
+            f"{int(bits / 8)} at least"
         )
+
+
+def _number(what: str, value: Any) -> float:
+    """Raises ValueError unless it is one."""
+    found = value if isinstance(value, str) else type(value).__name__
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what}: expected a number, found {found!r}") from error
+    if np.isnan(number):
+        raise ValueError(f"{what} is nan, expected a number")
+    return number

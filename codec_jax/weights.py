@@ -86,7 +86,8 @@ def load(name_or_path: str | Path) -> TrainedCodec:
     if path.is_dir():
         if not (path / FROZEN).is_file():
             raise FileNotFoundError(
-                f"{path} has no {FROZEN}; make it with `codec-jax freeze {path}`"
+                f"{path} has no {FROZEN}; make it with `codec-jax freeze {path} --name "
+                "NAME`, where NAME is what files are to call the codec"
             )
         path = path / FROZEN
     return parse(path.read_bytes(), str(path))

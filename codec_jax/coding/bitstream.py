@@ -115,17 +115,19 @@ def pack(packet: Packet) -> bytes:
     return body + _checksum(body)
 
 
-def unpack(data: bytes) -> Packet:
+def unpack(data: bytes | bytearray | memoryview) -> Packet:
     """The packet that `pack` turns into exactly these bytes.
 
     Bytes may come from anywhere: time and memory are in proportion to their number. That
     a file is cut off or goes on too long shows in its checksum alone.
 
+    Args:
+      data: bytes, or anything else that has some: a bytearray, a memoryview, an array.
+
     Raises:
       DamagedFileError: any other bytes; the message says what was found.
     """
-    if not isinstance(data, bytes):
-        raise DamagedFileError(f"expected bytes, found {type(data).__name__}")
+    data = _as_bytes(data)
     flags = _checked_flags(data)
     reader = _Reader(data[:-_CHECKSUM], len(MAGIC) + 1)
     try:
@@ -143,6 +145,17 @@ def unpack(data: bytes) -> Packet:
     except ValueError as error:
         raise DamagedFileError(f"damaged .cjx file: {error}") from error
     return packet
+
+
+def _as_bytes(data: bytes | bytearray | memoryview) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    try:
+        return bytes(memoryview(data))
+    except (TypeError, ValueError, BufferError) as error:
+        raise DamagedFileError(
+            f"expected bytes, found {type(data).__name__}"
+        ) from error
 
 
 def _checked_flags(data: bytes) -> int:

@@ -85,6 +85,16 @@ class Tables:
         return np.argmax(self.cdf == top, axis=1).astype(np.int32)
 
     @functools.cached_property
+    def least_bits(self) -> Float[np.ndarray, " r"]:
+        """Bits that a symbol of a row takes at least, whichever it is.
+
+        The coder's interval of more than 2^16 is divided in whole numbers: of the most
+        probable symbol, p, it may keep 2^-16 more than p, and loses half of 1 - p.
+        """
+        p = np.diff(self.cdf).max(axis=1) / 2.0**self.precision
+        return -np.log2(np.minimum((1 + p) / 2, p + 2.0**-LARGEST_PRECISION))
+
+    @functools.cached_property
     def lowest(self) -> Int32[np.ndarray, " r"]:
         """The smallest symbol that a row can code, outliers included."""
         return self.offset - np.where(self.escape, LARGEST_OUTLIER, 0).astype(np.int32)

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from codec_jax import ops
 from codec_jax.entropy import scales
 from codec_jax.entropy.factorized import Factorized
+from codec_jax.layers import Cells
 from codec_jax.models import integer, transforms
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
 
@@ -68,7 +69,9 @@ class Codec(nn.Module):
         channels = config.latents if factorized else config.filters
         self.prior = Factorized(channels, config.factorized_filters)
         if config.offsets:
-            self.offset = self.param("offset", nn.initializers.zeros, (channels,))
+            self.offset = self.param(
+                "offset", nn.initializers.zeros, (channels,), jnp.float32
+            )
         if factorized:
             return
         self.hyper_analysis_transform = transforms.HyperAnalysis(config)
@@ -81,15 +84,20 @@ class Codec(nn.Module):
             self.hyper_synthesis_transform = transforms.FloatHyperSynthesis(config)
 
     def features(
-        self, images: Float[Array, "n h w 3"], in_strips: bool = False
+        self,
+        images: Float[Array, "n h w 3"],
+        in_strips: bool = False,
+        cells: Cells | None = None,
     ) -> Float[Array, "n h' w' m"]:
         """Latents of ceil(h / 16) by ceil(w / 16), before they are scaled for a rate.
 
         Args:
           images: in [0, 1].
           in_strips: how they are computed, see `strips`.
+          cells: rows and columns of latents, if there are fewer than the images have
+            room for, see `layers.zero_beyond`.
         """
-        return self.analysis_transform(padded(images, STRIDE), in_strips)
+        return self.analysis_transform(padded(images, STRIDE), in_strips, cells)
 
     def scaled(
         self, features: Float[Array, "n h w m"], rate: Float[Array, " n"]
@@ -103,7 +111,11 @@ class Codec(nn.Module):
         """
         if len(self.config.lambdas) == 1:
             return features
-        return features * jnp.exp(_interpolated(self.log_gain, rate))
+        return features * self.gains(rate)
+
+    def gains(self, rate: Float[Array, " n"]) -> Float[Array, "n 1 1 m"]:
+        """Factors of `scaled`; only where there are several rates."""
+        return jnp.exp(_interpolated(self.log_gain, rate))
 
     def analysis(
         self, images: Float[Array, "n h w 3"], rate: Float[Array, " n"]
@@ -116,23 +128,38 @@ class Codec(nn.Module):
         y: Float[Array, "n h w m"],
         rate: Float[Array, " n"],
         in_strips: bool = False,
+        cells: Cells | None = None,
     ) -> Float[Array, "n 16h 16w 3"]:
-        """Images from rounded latents; not clipped. `in_strips`: see `features`."""
+        """Images from rounded latents, not clipped; the others as for `features`."""
         if self.config.prior == "factorized":
             y = self._with_offset(y)
         if len(self.config.lambdas) > 1:
             y = y * jnp.exp(_interpolated(self.log_inverse_gain, rate))
-        return self.synthesis_transform(y, in_strips)
+        return self.synthesis_transform(y, in_strips, cells)
 
-    def hyper_analysis(self, y: Float[Array, "n h w m"]) -> Float[Array, "n h' w' c"]:
-        """Hyper latents of ceil(h / 4) by ceil(w / 4), before they are rounded."""
-        return self.hyper_analysis_transform(padded(y, HYPER_STRIDE))
+    def hyper_analysis(
+        self, y: Float[Array, "n h w m"], cells: Cells | None = None
+    ) -> Float[Array, "n h' w' c"]:
+        """Hyper latents of ceil(h / 4) by ceil(w / 4), before they are rounded.
+
+        Args:
+          y: latents.
+          cells: rows and columns of hyper latents, if there are fewer.
+        """
+        return self.hyper_analysis_transform(padded(y, HYPER_STRIDE), cells)
 
     def hyper_synthesis(
-        self, z: Float[Array, "n h w c"]
+        self, z: Float[Array, "n h w c"], cells: Cells | None = None
     ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
-        """Indexes of scales and means, from rounded hyper latents."""
-        return self.hyper_synthesis_transform(self._with_offset(z))
+        """Indexes of scales and means, from rounded hyper latents.
+
+        Args:
+          z: hyper latents.
+          cells: as for `hyper_analysis`; not for the integer hyper-synthesis, whose own
+            form for coding is `integer.parameters`.
+        """
+        more = () if cells is None else (cells,)
+        return self.hyper_synthesis_transform(self._with_offset(z), *more)
 
     def _with_offset(
         self, integers: Float[Array, "n h w c"]
@@ -290,6 +317,6 @@ def _interpolated(
 ) -> Float[Array, "n 1 1 m"]:
     """Rows of `log_gain` at positions between them."""
     low = jnp.clip(jnp.floor(rate), 0, len(log_gain) - 2).astype(jnp.int32)
-    part = (rate - low)[:, None]
+    part = (rate - low.astype(rate.dtype))[:, None]
     found = log_gain[low] * (1 - part) + log_gain[low + 1] * part
     return found[:, None, None, :]

@@ -98,8 +98,10 @@ class IntegerConv(nn.Module):
         """Kernel and bias before they are rounded."""
         taps = self.size**2 * inputs / self.stride**2
         shape = (self.size, self.size, inputs, self.features)
-        kernel = self.param("kernel", nn.initializers.normal(1 / np.sqrt(taps)), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = self.param(
+            "kernel", nn.initializers.normal(1 / np.sqrt(taps)), shape, jnp.float32
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return kernel * self.gain, bias + self.offset
 
 
@@ -256,7 +258,10 @@ def _check_form(layer: Layer, inputs: tuple[int, ...], what: str) -> None:
 
 
 def parameters(
-    z: Int[Array, "n h w c"], frozen: list[Layer], latents: int
+    z: Int[Array, "n h w c"],
+    frozen: list[Layer],
+    latents: int,
+    cells: layers.Cells | None = None,
 ) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
     """What `IntegerHyperSynthesis` gives, with exact arithmetic throughout.
 
@@ -264,13 +269,16 @@ def parameters(
       z: hyper latents.
       frozen: the layers, with strides 2, 2 and 1.
       latents: channels of the latents.
+      cells: rows and columns of hyper latents that there are; None: all. What belongs to
+        others comes out as anything.
 
     Returns: indexes of scales, int32 0..63, and means, float32 (zeros if the last layer
       has none): the same bits on every device, for every batch and tile size.
     """
-    h = jnp.clip(z, -LARGEST_INPUT, LARGEST_INPUT)
-    for layer, stride in zip(frozen[:-1], (2, 2), strict=True):
-        h = jnp.clip(_divided(_sums(h, layer, stride), layer), 0, LARGEST_ACTIVATION)
+    h = layers.zero_beyond(jnp.clip(z, -LARGEST_INPUT, LARGEST_INPUT), cells, 1)
+    for layer, scale in zip(frozen[:-1], (2, 4), strict=True):
+        h = jnp.clip(_divided(_sums(h, layer, 2), layer), 0, LARGEST_ACTIVATION)
+        h = layers.zero_beyond(h, cells, scale)
     last = frozen[-1]
     sums = _sums(h, last, 1)
     raised = sums[..., :latents]

@@ -46,18 +46,22 @@ def mapped(
         return carry, layers(module, window, first - before)
 
     scan = nn.scan(strip, variable_broadcast="params", split_rngs={"params": False})
-    _, strips = scan(module, None, rows * jnp.arange(count))
+    _, strips = scan(module, None, rows * jnp.arange(count, dtype=jnp.int32))
     joined = jnp.moveaxis(strips, 0, 1).reshape(n, -1, *strips.shape[3:])
     return joined[:, : height * joined.shape[1] // (count * rows)]
 
 
 def zero_outside(
-    x: Float[Array, "n r w c"], first: Int[Array, ""], height: int
+    x: Float[Array, "n r w c"],
+    first: Int[Array, ""],
+    height: int | Int[Array, ""],
+    width: int | Int[Array, ""],
 ) -> Float[Array, "n r w c"]:
-    """Rows that begin with row `first` of an array of so many; zero if it has none there.
+    """Rows that begin with row `first` of an array of this size; zero outside of it.
 
     As a convolution's padding: layers of a window make something of its zeros.
     """
-    row = first + jnp.arange(x.shape[1])
-    there = (row >= 0) & (row < height)
-    return jnp.where(there[None, :, None, None], x, 0)
+    row = first + jnp.arange(x.shape[1], dtype=jnp.int32)
+    column = jnp.arange(x.shape[2], dtype=jnp.int32)
+    there = ((row >= 0) & (row < height))[:, None] & (column < width)[None, :]
+    return jnp.where(there[None, :, :, None], x, jnp.zeros((), x.dtype))

@@ -13,7 +13,7 @@ from codec_jax.models.codec import Codec
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
 from codec_jax.tiling import Span
 
-MARGIN = trained._MARGIN
+MARGIN = trained.TILES.margin
 
 
 def test_spans_cover_once_and_keep_their_margins():
@@ -125,7 +125,7 @@ def test_margins_of_the_hyperprior():
         reach(up, (1, 7, 2), (1, HYPER_STRIDE)),
     )
     assert found == (2, 2)
-    assert max(found) <= MARGIN
+    assert max(found) <= trained.HYPER_TILES.margin
 
 
 def test_margins_of_the_integer_hyperprior():
@@ -142,4 +142,4 @@ def test_margins_of_the_integer_hyperprior():
     for place, row in enumerate(moved):
         cells = np.flatnonzero(row)
         assert place in cells
-        assert np.abs(cells - place).max() <= MARGIN
+        assert np.abs(cells - place).max() <= trained.HYPER_TILES.margin

@@ -169,7 +169,7 @@ def test_the_error_of_dithered_latents_is_uniform():
     codec = small_codecs.codec("dithered")
     features = features_of(codec, image)
     latents = codec.latents(features, 1.0)
-    y = np.asarray(codec._run(trained._scaled, features[None], jnp.ones(1))[0])
+    y = features * codec._gain(256)
     error = latents.symbols + latents.means - y
     assert np.abs(error).max() <= 0.5 + 1e-4
     histogram, _ = np.histogram(error, 8, (-0.5001, 0.5001))
@@ -325,7 +325,7 @@ def test_largest_image(codec):
 
 
 def test_progress(codec, monkeypatch):
-    monkeypatch.setattr(trained, "_WINDOW", 8)
+    monkeypatch.setattr(trained, "TILES", trained.TILES._replace(window=8))
     seen = []
     image = small_codecs.picture(np.random.default_rng(10), 130, 150)
     data = codec.compress(image, progress=lambda *told: seen.append(told))
@@ -351,8 +351,9 @@ def test_tiles_leave_no_seam(kind, monkeypatch):
         return latents, codec._decoded(latents, 256, image.shape[:2])
 
     whole, expected = run()
-    monkeypatch.setattr(trained, "_WINDOW", 8)
-    monkeypatch.setattr(trained, "_HYPER_WINDOW", 5)
+    monkeypatch.setattr(trained, "TILES", trained.TILES._replace(window=8))
+    hyper_tiles = trained.HYPER_TILES._replace(window=5)
+    monkeypatch.setattr(trained, "HYPER_TILES", hyper_tiles)
     parts, found = run()
     np.testing.assert_array_equal(parts.symbols, whole.symbols)
     np.testing.assert_array_equal(parts.rows, whole.rows)
