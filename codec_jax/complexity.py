@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
 from jax.extend import core
+from jaxtyping import Array
 
 from codec_jax import evaluate
 from codec_jax.curves import Published
 from codec_jax.models.codec import Codec
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
+from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
 from pim_jax.tables import Score, Table
 
 # How files of published curves call these architectures, and the anchor.
@@ -183,6 +185,34 @@ def of_codec(config: CodecConfig) -> Complexity:
     return Complexity(parameters(variables), encoder / side**2, decoder / side**2)
 
 
+def of_quadtree(config: QuadtreeConfig) -> Complexity:
+    """As `of_codec`, of the architecture with context; all four steps are counted."""
+    model, side = Quadtree(config), 2 * STRIDE * HYPER_STRIDE
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    rate = jax.ShapeDtypeStruct((1,), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image, rate)
+
+    def through(method: Any, *args: Any) -> tuple[int, Any]:
+        def apply(variables: Any, *args: Any) -> Any:
+            return model.apply(variables, *args, method=method)
+
+        return macs(apply, variables, *args), jax.eval_shape(apply, variables, *args)
+
+    def means(model: Quadtree, z: Array, y: Array) -> Array:
+        model.rows(z)
+        return model.predicted(model.hyper_synthesis(z), lambda means: y + means)[0]
+
+    analysis, y = through(Quadtree.analysis, image, rate)
+    hyper_analysis, z = through(Quadtree.hyper_analysis, y)
+    entropy_model, _ = through(means, z, y)
+    synthesis, _ = through(Quadtree.synthesis, y, rate)
+    return Complexity(
+        parameters(variables),
+        (analysis + hyper_analysis + entropy_model) / side**2,
+        (synthesis + entropy_model) / side**2,
+    )
+
+
 def bd_rates(published: Sequence[Published]) -> dict[str, float]:
     """Of published PSNR curves of the architectures against JPEG's, in per cent.
 
@@ -221,7 +251,8 @@ def picture(shown: Table) -> matplotlib.figure.Figure:
 
 
 def table(
-    models: Mapping[str, CodecConfig], rates: Mapping[str, float] | None = None
+    models: Mapping[str, CodecConfig | QuadtreeConfig],
+    rates: Mapping[str, float] | None = None,
 ) -> Table:
     """Parameters and thousands of multiply-accumulates per pixel of architectures.
 
@@ -232,7 +263,8 @@ def table(
     columns = {"parameters": "M", "encoder": "kMAC/px", "decoder": "kMAC/px"}
     rows = {}
     for name, config in models.items():
-        found = of_codec(config)
+        quadtree = isinstance(config, QuadtreeConfig)
+        found = of_quadtree(config) if quadtree else of_codec(config)
         values = (found.parameters / 1e6, found.encoder / 1e3, found.decoder / 1e3)
         rows[name] = {
             column: Score(value) for column, value in zip(columns, values, strict=True)

@@ -19,10 +19,12 @@ from codec_jax import weights
 from codec_jax.models import transforms
 from codec_jax.models.codec import padded
 from codec_jax.models.config import STRIDE, CodecConfig
+from codec_jax.quadtree_codec import QuadtreeCodec
 from pim_jax.heads_task import NETWORKS, Network
 from pim_jax.training.task import Task
 
 _SIZE = 64  # of the patches of BAPPS
+FEATURES_OF = "ms128"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,11 @@ class AnalysisFeatures:
 def analysis_network(name_or_folder: str, seed: int) -> Network:
     """The analysis transform of a trained codec, as `codec_jax.load` takes it."""
     del seed
-    codec = weights.load(name_or_folder or weights.DEFAULT)
+    codec = weights.load(name_or_folder or FEATURES_OF)
+    if isinstance(codec, QuadtreeCodec):
+        raise ValueError(
+            f"{codec.name!r} has no divisive normalisations to take features of"
+        )
     function = AnalysisFeatures(codec.config)
     params = codec.params["analysis_transform"]
     image = jax.ShapeDtypeStruct((1, _SIZE, _SIZE, 3), jnp.float32)

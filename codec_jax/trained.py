@@ -1,6 +1,6 @@
 """A trained codec: images to bytes and back.
 
-    codec = codec_jax.load("ms128")
+    codec = codec_jax.load("qt256")
     data = codec.compress(image)      # uint8 (h, w, 3) -> bytes
     image = codec.decompress(data)    # bytes -> uint8 (h, w, 3)
 
@@ -123,7 +123,7 @@ class TrainedCodec:
     def fingerprint(self) -> bytes:
         """Four bytes that tell these weights and tables from others."""
         digest = hashlib.sha256(
-            json.dumps(_not_default(self.config), sort_keys=True).encode()
+            json.dumps(self._architecture(), sort_keys=True).encode()
         )
         for name, array in sorted(self.arrays().items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -132,10 +132,7 @@ class TrainedCodec:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name; weights in 16 bits where these hold them exactly."""
-        found: dict[str, np.ndarray] = {}
-        flat = flax.traverse_util.flatten_dict(self.params, sep="/")
-        for name, leaf in sorted(flat.items()):
-            found[f"params/{name}"] = _shortest(np.asarray(leaf, np.float32))
+        found = self._weights()
         for number, layer in enumerate(self.layers):
             for field, array in layer._asdict().items():
                 found[f"layers/{number}/{field}"] = array
@@ -143,6 +140,17 @@ class TrainedCodec:
             if tables is not None:
                 for field, array in dataclasses.asdict(tables).items():
                     found[f"{prefix}/{field}"] = array
+        return found
+
+    def _architecture(self) -> dict[str, Any]:
+        """As numbers and text, for the fingerprint."""
+        return _not_default(self.config)
+
+    def _weights(self) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        flat = flax.traverse_util.flatten_dict(self.params, sep="/")
+        for name, leaf in sorted(flat.items()):
+            found[f"params/{name}"] = _shortest(np.asarray(leaf, np.float32))
         return found
 
     def compress(
@@ -300,7 +308,7 @@ class TrainedCodec:
                 f"the file has {len(packet.strings)} strings, expected {expected}"
             )
         size = packet.height, packet.width
-        y = _values(self._parsed(packet.strings, size))
+        y = _values(self._parsed(packet.strings, size, packet.rate))
         return self._shown(y, packet.rate, size, progress)
 
     def reconstruct(
@@ -331,14 +339,8 @@ class TrainedCodec:
           ValueError: another shape or dtype, an unknown rounding; outside of `jit` also
             values or rates out of range, or not finite.
         """
-        if rounding not in ("nearest", "straight_through"):
-            raise ValueError(
-                f"rounding: expected 'nearest' or 'straight_through', found {rounding!r}"
-            )
+        images, rates = self._checked(images, rate, rounding)
         through = rounding == "straight_through"
-        (images,) = metric.check_images(images)
-        images = ops.upper_bound(ops.lower_bound(images, 0.0), 1.0)
-        rates = self._checked_rates(rate, len(images))
         apply = functools.partial(programs.apply, self.config, self.params)
         whole = ops.round_straight_through if through else jnp.round
         y = apply(images, rates, method=Codec.analysis)
@@ -357,6 +359,18 @@ class TrainedCodec:
             bits = bits - jnp.sum(scales.log2_mass(v, index), (1, 2, 3))
         decoded = apply(y_hat, rates, method=Codec.synthesis)
         return jnp.clip(cropped(decoded, images), 0, 1), bits
+
+    def _checked(
+        self, images: Any, rate: Any, rounding: str
+    ) -> tuple[Float[Array, "n h w 3"], Float[Array, " n"]]:
+        """Arguments of `reconstruct`: images within [0, 1], and a rate for each."""
+        if rounding not in ("nearest", "straight_through"):
+            raise ValueError(
+                f"rounding: expected 'nearest' or 'straight_through', found {rounding!r}"
+            )
+        (images,) = metric.check_images(images)
+        images = ops.upper_bound(ops.lower_bound(images, 0.0), 1.0)
+        return images, self._checked_rates(rate, len(images))
 
     def _checked_rates(
         self, rate: float | Array | None, count: int
@@ -532,12 +546,13 @@ class TrainedCodec:
             size[0],
             size[1],
             step,
-            self._strings(latents),
+            self._strings(latents, step),
             extras,
         )
         return bitstream.pack(packet)
 
-    def _strings(self, latents: Latents) -> tuple[bytes, ...]:
+    def _strings(self, latents: Latents, step: int) -> tuple[bytes, ...]:
+        del step  # the tables are those of all rates
         if latents.hyper is None or self.scale_tables is None:
             return (range_coder.encode(latents.symbols, latents.rows, self.tables),)
         return (
@@ -547,12 +562,15 @@ class TrainedCodec:
             range_coder.encode(latents.symbols, latents.rows, self.scale_tables),
         )
 
-    def _parsed(self, strings: tuple[bytes, ...], size: tuple[int, int]) -> Latents:
+    def _parsed(
+        self, strings: tuple[bytes, ...], size: tuple[int, int], step: int
+    ) -> Latents:
         """What strings hold; cheap checks first, since anything may be in them.
 
         Raises:
           ValueError: they are damaged, or too short for so many symbols.
         """
+        del step  # the tables are those of all rates
         h, w = (-(-side // STRIDE) for side in size)
         if self.scale_tables is None:
             shape = (h, w, self.config.latents)

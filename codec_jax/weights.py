@@ -24,13 +24,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from codec_jax import image_files
+from codec_jax import image_files, quadtree_codec
 from codec_jax.coding.tables import Tables
 from codec_jax.entropy import factorized, scales
 from codec_jax.entropy.factorized import Factorized
 from codec_jax.models import integer
 from codec_jax.models.codec import parameter_shapes
 from codec_jax.models.config import CodecConfig
+from codec_jax.quadtree_codec import QuadtreeCodec
 from codec_jax.trained import TrainedCodec
 from pim_jax.training import checkpoint, run_config
 
@@ -41,8 +42,8 @@ FROZEN = "codec.npz"  # in the folder of a run
 
 # Weights inside this package, in `codec_jax/packaged`; beside each its SHA-256 in a file
 # `.sha256`, as `sha256sum` writes it, and its card `.md`.
-PACKAGED = {"ms128": "ms128.npz", "ms64": "ms64.npz"}
-DEFAULT = "ms128"
+PACKAGED = {"qt256": "qt256.npz", "ms128": "ms128.npz", "ms64": "ms64.npz"}
+DEFAULT = "qt256"
 
 
 # What NumPy, zipfile and zlib raise on damaged or hostile files.
@@ -104,7 +105,7 @@ def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> Non
     head = {
         "format": FORMAT,
         "name": codec.name,
-        "config": dataclasses.asdict(codec.config),
+        "config": _described(codec),
         "about": dict(about),
     }
     # The same codec gives the same bytes, which numpy.savez's dates would not.
@@ -114,6 +115,12 @@ def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> Non
         for name, array in codec.arrays().items():
             _add(archive, name, array)
     image_files.replace_file(path, buffer.getvalue())
+
+
+def _described(codec: TrainedCodec) -> dict[str, Any]:
+    if isinstance(codec, QuadtreeCodec):
+        return {"architecture": "quadtree", **dataclasses.asdict(codec.config)}
+    return dataclasses.asdict(codec.config)
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
@@ -151,6 +158,8 @@ def _read(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, np.ndarra
 
 
 def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> TrainedCodec:
+    if head["config"].get("architecture") == "quadtree":
+        return quadtree_codec.assembled(head, _by_kind(arrays))
     params: dict[str, Any] = {}
     layers: dict[int, dict[str, np.ndarray]] = {}
     parts: dict[str, dict[str, np.ndarray]] = {"tables": {}, "scales": {}}
@@ -177,6 +186,18 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
     )
     _check_parts(codec)
     return codec
+
+
+def _by_kind(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays by the first part of their name, then by the rest of it."""
+    kinds = ("params", "bytes", "steps", "layers", "tables", "scales")
+    found: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in kinds}
+    for name, array in arrays.items():
+        kind, _, rest = name.partition("/")
+        if kind not in found:
+            raise ValueError(f"unknown array {name!r}")
+        found[kind][rest] = array
+    return found
 
 
 def _check_parts(codec: TrainedCodec) -> None:
@@ -308,6 +329,10 @@ def to_train_further(source: str) -> tuple[dict[str, Any], CodecConfig]:
         params, config = _of_run(path)
         return params, CodecConfig.from_dict(config["model"])
     codec = load(source if source in PACKAGED else path)
+    if isinstance(codec, QuadtreeCodec):
+        raise ValueError(
+            f"{source!r} is a quadtree codec, which device/train_quadtree.py trains"
+        )
     return thaw(codec), codec.config
 
 

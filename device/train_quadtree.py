@@ -36,6 +36,7 @@ WEIGHT_FILE_BYTES = 15 * 2**20
 
 
 def read(path):
+    """An image file in RGB."""
     with PIL.Image.open(path) as image:
         return image.convert("RGB")
 
@@ -53,6 +54,7 @@ def scaled_copies(path):
 
 
 def load(folders):
+    """Training pixels with their index, and held-out crops of 384 x 384."""
     paths = sorted(p for f in folders for p in Path(f).rglob("*.jpg"))
     held_out = paths[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
     training = [p for p in paths if p not in set(held_out)]
@@ -105,6 +107,7 @@ def crops_of(data, key, count, side):
 
 
 def labels(params):
+    """Which optimizer moves which parameter: Muon the kernels of 1 x 1."""
     flat = flax.traverse_util.flatten_dict(params)
     kinds = {
         name: "muon" if name[-1] == "kernel" and leaf.ndim == 2 else "adam"
@@ -114,6 +117,7 @@ def labels(params):
 
 
 def optimizer(options):
+    """Muon for matrices, Adam for all else; both for a learning rate of one."""
     adam = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.scale_by_adam(b1=0.9, b2=0.99),
@@ -124,6 +128,7 @@ def optimizer(options):
 
 
 def make_step(model, moves, data_side, batch):
+    """A compiled function of many steps: crops, gradients, moves, averages."""
     lambdas = model.config.lambdas
     middle = float(np.exp(np.mean(np.log(lambdas))))
 
@@ -182,6 +187,8 @@ def make_step(model, moves, data_side, batch):
 
 
 def make_validation(model, crops):
+    """Rounded, not coded: bpp and PSNR of held-out crops at each rate."""
+
     @jax.jit
     def measure(params, images, rate):
         x = images.astype(jnp.float32) / 255
@@ -213,6 +220,7 @@ def save(params, out, config):
 
 
 def restore(folder, params):
+    """What `save` has written."""
     files = sorted(Path(folder).glob("weights-*.npy"))
     whole = np.concatenate([np.load(file) for file in files]).astype(np.float32)
     flat = flax.traverse_util.flatten_dict(params, sep="/")
@@ -228,6 +236,7 @@ def restore(folder, params):
 
 
 def learning_rate(progress, done, options):
+    """Constant after a warm-up, then straight to zero at the end of the time."""
     if done < options.warmup:
         return options.learning_rate * (done + 1) / options.warmup
     left = (1 - progress) / options.decay
@@ -235,6 +244,7 @@ def learning_rate(progress, done, options):
 
 
 def main():
+    """Trains, or compares learning rates with `--probe`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", required=True, help="folders with commas")
     parser.add_argument("--out", type=Path, required=True)

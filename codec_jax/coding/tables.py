@@ -241,3 +241,19 @@ def _check_cdf(cdf: Int32[np.ndarray, "r w"], top: Int32[np.ndarray, " r"]) -> N
                 f"cdf, row {row} of precision {int(top[row]).bit_length() - 1}: expected "
                 f"a row that {rule}, found {cdf[row]}"
             )
+
+
+def joined(parts: Sequence[Tables]) -> Tables:
+    """The rows of several tables, one after the other."""
+    width = max(part.cdf.shape[1] for part in parts)
+    return Tables(
+        precision=np.concatenate([part.precision for part in parts]),
+        escape=np.concatenate([part.escape for part in parts]),
+        offset=np.concatenate([part.offset for part in parts]),
+        cdf=np.concatenate(
+            [
+                np.pad(part.cdf, ((0, 0), (0, width - part.cdf.shape[1])), "edge")
+                for part in parts
+            ]
+        ),
+    )

@@ -84,6 +84,26 @@ class Factorized(nn.Module):
         )
 
 
+def folded(
+    params: Any, scale: Float[Array, " c"], shift: Float[Array, " c"]
+) -> dict[str, Any]:
+    """Parameters of the distribution of X, where scale X + shift has that of `params`.
+
+    See `Factorized.scaled`.
+
+    Args:
+      params: of a `Factorized`.
+      scale: positive.
+      shift: of each channel.
+    """
+    slopes = jax.nn.softplus(params["matrix_0"])
+    steeper = slopes * scale[:, None, None]
+    # The inverse of softplus.
+    matrix = steeper + jnp.log(-jnp.expm1(-steeper))
+    bias = params["bias_0"] + slopes[..., 0] * shift[:, None]
+    return {**params, "matrix_0": matrix, "bias_0": bias}
+
+
 def make_tables(
     params: Any,
     prior: Factorized,

@@ -12,7 +12,7 @@ variable models" (https://openreview.net/forum?id=S1zz2i0cY7), who learn divisor
 bound on the sums, which lets the fast matrix products of any device be used, is ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -183,6 +183,27 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
         inputs = conv.features
     check(frozen)
     return frozen
+
+
+def read(arrays: Mapping[str, np.ndarray]) -> tuple[Layer, ...]:
+    """Layers of arrays named '0/kernel', '0/bias', '0/shift', '1/kernel' and so on.
+
+    Raises:
+      ValueError: some are missing, or there are others.
+    """
+    count = len({name.split("/")[0] for name in arrays})
+    names = [f"{number}/{field}" for number in range(count) for field in Layer._fields]
+    if sorted(arrays) != sorted(names):
+        raise ValueError(f"layers: expected {names}, found {sorted(arrays)}")
+    return tuple(
+        Layer(*(arrays[f"{number}/{field}"] for field in Layer._fields))
+        for number in range(count)
+    )
+
+
+def widths(model: IntegerHyperSynthesis) -> tuple[int, ...]:
+    """Outputs of each layer."""
+    return tuple(conv.features for conv in model.bind({}).convs)
 
 
 def thaw(

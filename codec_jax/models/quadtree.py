@@ -23,7 +23,7 @@ https://arxiv.org/abs/2003.02012. Sizes, and what is integer, are ours.
 """
 
 import dataclasses
-import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -35,6 +35,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from codec_jax import ops
 from codec_jax.entropy import scales
 from codec_jax.entropy.factorized import Factorized
+from codec_jax.layers import Cells, zero_beyond
+from codec_jax.models.config import LAMBDAS
 from codec_jax.models.integer import IntegerHyperSynthesis
 
 STRIDE = 16  # pixels between two latents
@@ -77,17 +79,34 @@ class QuadtreeConfig:
     analysis_blocks: int = 4
     synthesis_blocks: int = 8
     context: bool = True
-    lambdas: tuple[float, ...] = (
-        0.0009,
-        0.0018,
-        0.0035,
-        0.0067,
-        0.0130,
-        0.0250,
-        0.0483,
-        0.0932,
-        0.1800,
-    )
+    lambdas: tuple[float, ...] = (0.0009, *LAMBDAS)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for sizes that no network has."""
+        for field in ("features", "latents", "hyper_latents"):
+            if getattr(self, field) < 1:
+                raise ValueError(
+                    f"model.{field} is {getattr(self, field)}, expected >= 1"
+                )
+        if self.latents % STEPS:
+            raise ValueError(
+                f"model.latents is {self.latents}, expected a multiple of {STEPS}"
+            )
+        rising = all(
+            a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False)
+        )
+        if len(self.lambdas) < 2 or not rising or not self.lambdas[0] > 0:
+            raise ValueError(
+                f"model.lambdas is {self.lambdas}, expected two or more, positive and "
+                "ascending"
+            )
+
+
+# In the sizes of the README; kMAC for each pixel to decode: 142 and 64.
+QUADTREES = {
+    "quadtree-256": QuadtreeConfig(),
+    "quadtree-192": QuadtreeConfig(features=192, latents=128, synthesis_blocks=6),
+}
 
 
 class Pass(NamedTuple):
@@ -119,7 +138,7 @@ def depth_to_space(x: Float[Array, "n h w c"], by: int) -> Array:
 
 
 def wsilu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """x sigmoid(4 x)."""
+    """X sigmoid(4 x)."""
     return x * jax.nn.sigmoid(4 * x)
 
 
@@ -135,7 +154,9 @@ def depthwise(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c"]) -> Arra
     total = jnp.zeros(x.shape, x.dtype)
     for a in range(3):
         for b in range(3):
-            total = total + padded[:, a : a + h, b : b + w] * kernel[a, b]
+            total = total + padded[:, a : a + h, b : b + w] * ops.aligned(
+                kernel[a, b], x
+            )
     return total
 
 
@@ -182,8 +203,9 @@ class Dense(nn.Module):
             "kernel",
             nn.initializers.normal(self.gain / np.sqrt(inputs)),
             (inputs, self.features),
+            jnp.float32,
         )
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         kind = jnp.float32 if self.exact else x.dtype
         y = jax.lax.dot_general(
             x,
@@ -191,7 +213,7 @@ class Dense(nn.Module):
             (((3,), (0,)), ((), ())),
             preferred_element_type=kind,
         )
-        return y + bias.astype(kind)
+        return y + ops.aligned(bias.astype(kind), y)
 
 
 class DepthConvBlock(nn.Module):
@@ -206,15 +228,18 @@ class DepthConvBlock(nn.Module):
     adapt: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
-        """The output, of the same height and width."""
+    def __call__(
+        self, x: Float[Array, "n h w i"], cells: Cells | None = None, scale: int = 1
+    ) -> Float[Array, "n h w o"]:
+        """The output, of the same height and width; `cells`, `scale`: see `zero_beyond`."""
         c = self.features
         if self.adapt or x.shape[-1] != c:
             x = Dense(c, name="adaptor")(x)
-        kernel = self.param("depthwise", nn.initializers.normal(1 / 3), (3, 3, c))
-        places = depthwise(
-            wsilu(Dense(c, name="before")(x)), kernel.astype(x.dtype)
+        kernel = self.param(
+            "depthwise", nn.initializers.normal(1 / 3), (3, 3, c), jnp.float32
         )
+        places = zero_beyond(wsilu(Dense(c, name="before")(x)), cells, scale)
+        places = depthwise(places, kernel.astype(x.dtype))
         x = x + Dense(c, _BRANCH, name="after")(places)
         wide = wsilu(Dense(4 * c, name="wide")(x))
         summed = sum(jnp.split(wide, 4, axis=-1))
@@ -228,15 +253,17 @@ class Analysis(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n h w 3"], gain: Float[Array, "n 1 1 c"]
+        self,
+        x: Float[Array, "n h w 3"],
+        gain: Float[Array, "n 1 1 c"],
+        cells: Cells | None = None,
     ) -> Float[Array, "n h/16 w/16 m"]:
-        """Latents, float32; h and w are multiples of 16."""
-        x = DepthConvBlock(self.config.features, name="block_0")(
-            space_to_depth(x, _PATCH)
-        )
+        """Latents, float32; h and w are multiples of 16, of which `cells` are there."""
+        c, scale = self.config.features, STRIDE // _PATCH
+        x = DepthConvBlock(c, name="block_0")(space_to_depth(x, _PATCH), cells, scale)
         x = x * gain.astype(x.dtype)
         for k in range(self.config.analysis_blocks):
-            x = DepthConvBlock(self.config.features, name=f"block_{k + 1}")(x)
+            x = DepthConvBlock(c, name=f"block_{k + 1}")(x, cells, scale)
         down = space_to_depth(x, STRIDE // _PATCH)
         return Dense(self.config.latents, exact=True, name="down")(down)
 
@@ -248,15 +275,17 @@ class Synthesis(nn.Module):
 
     @nn.compact
     def __call__(
-        self, y: Float[Array, "n h/16 w/16 m"], gain: Float[Array, "n 1 1 c"]
+        self,
+        y: Float[Array, "n h/16 w/16 m"],
+        gain: Float[Array, "n 1 1 c"],
+        cells: Cells | None = None,
     ) -> Float[Array, "n h w 3"]:
-        """Images, float32."""
-        up = STRIDE // _PATCH
-        c = self.config.features
+        """Images, float32, of latents of which `cells` are there."""
+        c, up = self.config.features, STRIDE // _PATCH
         x = depth_to_space(Dense(up**2 * c, name="up")(y), up)
         for k in range(self.config.synthesis_blocks + 1):
-            x = DepthConvBlock(c, name=f"block_{k}")(x)
-        x = DepthConvBlock(c, name="last")(x * gain.astype(x.dtype))
+            x = DepthConvBlock(c, name=f"block_{k}")(x, cells, up)
+        x = DepthConvBlock(c, name="last")(x * gain.astype(x.dtype), cells, up)
         out = Dense(3 * _PATCH**2, exact=True, name="image")(x)
         return depth_to_space(out, _PATCH)
 
@@ -267,14 +296,16 @@ class HyperAnalysis(nn.Module):
     config: QuadtreeConfig
 
     @nn.compact
-    def __call__(self, y: Float[Array, "n h w m"]) -> Float[Array, "n h/4 w/4 c"]:
-        """Hyper latents, float32."""
+    def __call__(
+        self, y: Float[Array, "n h w m"], cells: Cells | None = None
+    ) -> Float[Array, "n h/4 w/4 c"]:
+        """Hyper latents, float32, of which `cells` are there."""
         c = self.config.hyper_latents
-        x = DepthConvBlock(c, name="block_0")(y)
+        x = DepthConvBlock(c, name="block_0")(y, cells, 4)
         x = Dense(c, name="down_0")(space_to_depth(x, 2))
-        x = DepthConvBlock(c, name="block_1")(x)
+        x = DepthConvBlock(c, name="block_1")(x, cells, 2)
         x = Dense(c, name="down_1")(space_to_depth(x, 2))
-        x = DepthConvBlock(c, name="block_2")(x)
+        x = DepthConvBlock(c, name="block_2")(x, cells, 1)
         return Dense(c, exact=True, name="out")(x)
 
 
@@ -284,16 +315,18 @@ class HyperSynthesis(nn.Module):
     config: QuadtreeConfig
 
     @nn.compact
-    def __call__(self, z: Float[Array, "n h w c"]) -> Float[Array, "n 4h 4w f"]:
-        """Features of twice the latents' channels."""
+    def __call__(
+        self, z: Float[Array, "n h w c"], cells: Cells | None = None
+    ) -> Float[Array, "n 4h 4w f"]:
+        """Features of twice the latents' channels; of z `cells` are there."""
         c, m = self.config.hyper_latents, self.config.latents
         x = z
-        for k in range(2):
+        for k, scale in enumerate((2, 4)):
             x = depth_to_space(Dense(4 * c, name=f"up_{k}")(x), 2)
-            x = DepthConvBlock(c, name=f"block_{k}")(x)
-        x = DepthConvBlock(m, name="block_2")(x)
+            x = DepthConvBlock(c, name=f"block_{k}")(x, cells, scale)
+        x = DepthConvBlock(m, name="block_2")(x, cells, 4)
         for k in range(3):
-            x = DepthConvBlock(2 * m, name=f"fusion_{k}")(x)
+            x = DepthConvBlock(2 * m, name=f"fusion_{k}")(x, cells, 4)
         return x
 
 
@@ -315,13 +348,24 @@ class Context(nn.Module):
         return self.reduction(features)
 
     def __call__(
-        self, step: int, y_hat: Float[Array, "n h w m"], common: Float[Array, "n h w m"]
+        self,
+        step: int,
+        y_hat: Float[Array, "n h w m"],
+        common: Float[Array, "n h w m"],
+        size: Cells | None = None,
     ) -> Float[Array, "n h w m"]:
-        """Means of step 1, 2 or 3; `y_hat` is zero where nothing is decoded yet."""
+        """Means of step 1, 2 or 3.
+
+        Args:
+          step: which.
+          y_hat: zero where nothing is decoded yet.
+          common: of `common`.
+          size: rows and columns of latents that there are; None: all.
+        """
         x = jnp.concatenate([y_hat.astype(common.dtype), common], -1)
-        x = self.adaptors[step - 1](x)
+        x = self.adaptors[step - 1](x, size)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, size)
         return self.means(x)
 
 
@@ -351,10 +395,11 @@ class Quadtree(nn.Module):
             self.context = Context(config)
         rates = len(config.lambdas)
         start = np.log(_GAIN) + 0.5 * np.log(np.array(config.lambdas) / _MIDDLE)
-        rows = jnp.broadcast_to(
-            jnp.float32(start[:, None]), (rates, config.latents)
-        )
-        zeros = nn.initializers.zeros
+        rows = jnp.broadcast_to(jnp.float32(start[:, None]), (rates, config.latents))
+
+        def zeros(_: Any, shape: tuple[int, ...]) -> Array:
+            return jnp.zeros(shape, jnp.float32)
+
         self.log_gain = self.param("log_gain", lambda _: rows)
         self.log_inverse_gain = self.param("log_inverse_gain", lambda _: -rows)
         shape = (rates, config.features)
@@ -365,34 +410,54 @@ class Quadtree(nn.Module):
         self.prior_shift = self.param("prior_shift", zeros, shape)
 
     def analysis(
-        self, images: Float[Array, "n h w 3"], rate: Float[Array, " n"]
+        self,
+        images: Float[Array, "n h w 3"],
+        rate: Float[Array, " n"],
+        cells: Cells | None = None,
     ) -> Float[Array, "n h' w' m"]:
-        """Latents of ceil(h / 16) by ceil(w / 16), scaled for a rate, float32."""
+        """Latents of ceil(h / 16) by ceil(w / 16), scaled for a rate, float32.
+
+        Args:
+          images: in [0, 1].
+          rate: position in `config.lambdas`, 0 to len - 1; between two the gains are
+            interpolated geometrically.
+          cells: rows and columns of latents that there are; None: all. Here and below
+            this lets one compiled program serve many sizes, see `layers.zero_beyond`.
+        """
         x = (padded(images, STRIDE) - 0.5).astype(self.compute)
         gain = jnp.exp(interpolated(self.log_analysis_gain, rate))
-        y = self.analysis_transform(x, gain)
+        y = self.analysis_transform(x, gain, cells)
         return y * jnp.exp(interpolated(self.log_gain, rate))
 
     def synthesis(
-        self, y: Float[Array, "n h w m"], rate: Float[Array, " n"]
+        self,
+        y: Float[Array, "n h w m"],
+        rate: Float[Array, " n"],
+        cells: Cells | None = None,
     ) -> Float[Array, "n 16h 16w 3"]:
         """Images from decoded latents; not clipped, float32."""
         y = y * jnp.exp(interpolated(self.log_inverse_gain, rate))
         gain = jnp.exp(interpolated(self.log_synthesis_gain, rate))
-        return self.synthesis_transform(y.astype(self.compute), gain) + 0.5
+        return self.synthesis_transform(y.astype(self.compute), gain, cells) + 0.5
 
-    def hyper_analysis(self, y: Float[Array, "n h w m"]) -> Float[Array, "n h' w' c"]:
+    def hyper_analysis(
+        self, y: Float[Array, "n h w m"], cells: Cells | None = None
+    ) -> Float[Array, "n h' w' c"]:
         """Hyper latents of ceil(h / 4) by ceil(w / 4), before they are rounded."""
         y = _compressed(y).astype(self.compute)
-        return self.hyper_analysis_transform(padded(y, HYPER_STRIDE))
+        return self.hyper_analysis_transform(padded(y, HYPER_STRIDE), cells)
 
     def rows(self, z: Float[Array, "n h w c"]) -> Float[Array, "n 4h 4w m"]:
         """Indexes of scales, integers 0 to 63, from integer hyper latents."""
         return self.scale_synthesis(z)[0]
 
-    def hyper_synthesis(self, z: Float[Array, "n h w c"]) -> Float[Array, "n 4h 4w f"]:
-        """Features that means are computed from."""
-        return self.hyper_synthesis_transform(_compressed(z).astype(self.compute))
+    def hyper_synthesis(
+        self, z: Float[Array, "n h w c"], cells: Cells | None = None
+    ) -> Float[Array, "n 4h 4w f"]:
+        """Features that means are computed from, from rounded hyper latents."""
+        return self.hyper_synthesis_transform(
+            _compressed(z).astype(self.compute), cells
+        )
 
     def log2_prior(
         self, z: Float[Array, "n h w c"], rate: Float[Array, " n"]
@@ -406,15 +471,15 @@ class Quadtree(nn.Module):
     def predicted(
         self,
         features: Float[Array, "n h w f"],
-        decode: Any,
-    ) -> Float[Array, "n h w m"]:
-        """Latents, decoded step by step.
+        decode: Callable[[Array], Array],
+        size: Cells | None = None,
+    ) -> tuple[Float[Array, "n h w m"], Float[Array, "n h w m"]]:
+        """Means of all latents and the decoded latents, found step by step.
 
         Args:
           features: of `hyper_synthesis`, cropped to the latents.
-          decode: means -> latents next to these means, for all places.
-
-        Returns: the means of all latents and the decoded latents.
+          decode: from means to the latents that are decoded with them, for all places.
+          size: rows and columns of latents that there are; None: all.
         """
         means = self.first_means(features)
         if not self.config.context:
@@ -425,8 +490,8 @@ class Quadtree(nn.Module):
         found = jnp.zeros_like(means)
         for step in range(STEPS):
             if step:
-                means = self.context(step, _compressed(y_hat), common)
-            mask = jnp.asarray(step_mask(shape, step))
+                means = self.context(step, _compressed(y_hat), common, size)
+            mask = jnp.asarray(step_mask(shape, step))[None]
             found = jnp.where(mask, means, found)
             y_hat = jnp.where(mask, decode(means), y_hat)
         return found, y_hat
@@ -458,7 +523,8 @@ class Quadtree(nn.Module):
         means, y_hat = self.predicted(features, decode)
         v = y - means
         if keys is None:
-            noisy_v, noisy_z = jnp.round(v), jnp.round(z)
+            noisy_v = ops.round_straight_through(v)
+            noisy_z = ops.round_straight_through(z)
         else:
             keys_y, keys_z = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
             noisy_v = v + ops.uniform_noise(keys_y, v)
@@ -505,9 +571,3 @@ def interpolated(
     part = (rate - low)[:, None]
     found = rows[low] * (1 - part) + rows[low + 1] * part
     return found[:, None, None, :]
-
-
-def initial_rate(config: QuadtreeConfig, target: float) -> float:
-    """The position in `config.lambdas` of a weight."""
-    logs = np.log(config.lambdas)
-    return float(np.interp(math.log(target), logs, np.arange(len(logs))))

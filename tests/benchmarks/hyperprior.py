@@ -34,7 +34,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="What a hyperprior saves.")
     parser.add_argument("--images_dir", required=True)
-    parser.add_argument("--codec", default=codec_jax.weights.DEFAULT)
+    parser.add_argument("--codec", default="ms128")
     parser.add_argument("--limit", type=int, default=0, help="images, 0 for all")
     given = parser.parse_args()
     codec = codec_jax.load(given.codec)

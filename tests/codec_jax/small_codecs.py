@@ -6,11 +6,15 @@ Nothing is trained: what holds for these holds whatever training makes of the we
 import functools
 from pathlib import Path
 
+import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from codec_jax import convert, task, weights
+from codec_jax import quadtree_codec as quadtree_files
 from codec_jax.models.config import CodecConfig
+from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
 from codec_jax.trained import TrainedCodec
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -74,3 +78,46 @@ def picture(
     phase, speed = rng.uniform(0, 6, 3), rng.uniform(0.01, 0.3, (2, 3))
     waves = 128 + 90 * np.sin(speed[0] * y + speed[1] * x + phase)
     return np.clip(waves + rng.normal(0, 10, shape), 0, 255).astype(np.uint8)
+
+
+QUADTREE = QuadtreeConfig(
+    features=8,
+    latents=8,
+    hyper_latents=4,
+    analysis_blocks=1,
+    synthesis_blocks=1,
+    lambdas=(0.001, 0.01, 0.1),
+)
+
+
+@functools.cache
+def quadtree_params():
+    """Random ones, drawn without compiling the initialisation of a hundred arrays."""
+    shapes = jax.eval_shape(
+        Quadtree(QUADTREE).init,
+        jax.random.key(0),
+        jnp.zeros((1, 64, 64, 3)),
+        jnp.zeros(1),
+    )["params"]
+    draw = np.random.default_rng(0)
+    flat = flax.traverse_util.flatten_dict(shapes, sep="/")
+
+    def values(name, shape):
+        if name.endswith(("after/kernel", "narrow/kernel")):
+            return 0.1 * draw.normal(size=shape) / np.sqrt(shape[0])
+        if name.endswith(("kernel", "depthwise")):
+            return draw.normal(size=shape) / np.sqrt(np.prod(shape[:-1]))
+        if name.startswith("prior/matrix"):
+            return np.full(shape, np.log(np.expm1(0.3)))
+        if "gain" in name:
+            return np.zeros(shape)
+        return 0.1 * draw.normal(size=shape)
+
+    drawn = {n: jnp.asarray(values(n, s.shape), jnp.float32) for n, s in flat.items()}
+    return flax.traverse_util.unflatten_dict(drawn, sep="/")
+
+
+@functools.cache
+def quadtree_codec():
+    """A codec of a few weights, with everything that a large one has."""
+    return quadtree_files.freeze(quadtree_params(), QUADTREE, "small")

@@ -13,7 +13,7 @@ from pim_jax.training import loop
 
 def test_layers_of_the_shipped_codec():
     network = heads_task.analysis_network("", 0)
-    codec = weights.load(weights.DEFAULT)
+    codec = weights.load(heads_task.FEATURES_OF)
     assert list(network.channels) == ["conv_3", "gdn_0", "gdn_1", "gdn_2"]
     image = jnp.asarray(small_bapps.patches()[0][None] / 255, jnp.float32)
     found = network.function(network.params, image)

@@ -1,0 +1,142 @@
+"""The quadtree codec's files: exact symbols, windows without seams, weights of 8 bits."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from codec_jax import quadtree_codec, weights
+from codec_jax.coding import bitstream
+from codec_jax.tiling import Tiles
+from tests.codec_jax import small_codecs
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return small_codecs.quadtree_codec()
+
+
+def image(height, width):
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / a + y / b) for a, b in ((5, 9), (13, -7), (-4, 21))]
+    return np.uint8(np.round(127.5 + 100 * np.stack(waves, -1)))
+
+
+def test_files_hold_what_reconstruct_says(codec):
+    picture = image(80, 120)
+    data = codec.compress(picture, 1.25)
+    shown = codec.decompress(data)
+    again, bits = codec.reconstruct(jnp.asarray(picture[None], jnp.float32) / 255, 1.25)
+    # A latent midway between two integers may be rounded either way.
+    assert np.mean(np.abs(255 * np.asarray(again[0]) - shown) > 0.51) < 0.01
+    strings = 8 * sum(map(len, bitstream.unpack(data).strings))
+    assert strings == pytest.approx(float(bits[0]), rel=0.02, abs=40)
+    assert codec.compress(picture, 1.25) == data
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 65)])
+def test_every_size(codec, size):
+    assert codec.decompress(codec.compress(image(*size), 0.5)).shape == (*size, 3)
+
+
+def test_symbols_do_not_depend_on_floating_point(codec):
+    """A receiver whose floats differ reads the same symbols, and nearly the same image."""
+    picture = image(70, 90)
+    strings = bitstream.unpack(codec.compress(picture, 2)).strings
+    step = 2 * 256
+    expected = codec._parsed(strings, (70, 90), step)
+    noisy = jax.tree.map(lambda x: x * (1 + 1e-4), codec.params)
+    found = dataclasses.replace(codec, params=noisy)._parsed(strings, (70, 90), step)
+    np.testing.assert_array_equal(found.symbols, expected.symbols)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.hyper, expected.hyper)
+    assert not np.array_equal(found.means, expected.means)
+
+
+def test_windows_leave_no_seams(codec, monkeypatch):
+    picture = image(16 * 60, 32)
+    whole = codec._latents(picture, 256, True)
+    tiles = Tiles(window=12, margin=5, sides=(2, 12))
+    monkeypatch.setattr(quadtree_codec, "_MEANS_TILES", tiles)
+    monkeypatch.setattr(
+        quadtree_codec, "_HYPER_TILES", Tiles(window=8, margin=2, sides=(2, 8))
+    )
+    pieces = codec._latents(picture, 256, True)
+    np.testing.assert_array_equal(pieces.rows, whole.rows)
+    assert np.mean(pieces.symbols != whole.symbols) < 0.001
+    np.testing.assert_allclose(
+        pieces.symbols + pieces.means, whole.symbols + whole.means, atol=1.01
+    )
+
+
+def test_weights_are_written_and_read(codec, tmp_path):
+    weights.save(codec, tmp_path / "small.npz", {})
+    loaded = weights.load(tmp_path / "small.npz")
+    assert isinstance(loaded, quadtree_codec.QuadtreeCodec)
+    assert loaded.fingerprint == codec.fingerprint
+    picture = image(40, 40)
+    assert loaded.compress(picture, 1) == codec.compress(picture, 1)
+
+
+def test_eight_bits_stay_as_they_are():
+    matrix = np.random.default_rng(0).normal(size=(30, 20)).astype(np.float32)
+    matrix[:, 3] = 0
+    whole, step = quadtree_codec.to_bytes(matrix)
+    stored = quadtree_codec.from_bytes(whole, step)
+    again, step_again = quadtree_codec.to_bytes(stored)
+    np.testing.assert_array_equal(again, whole)
+    np.testing.assert_array_equal(step_again, step)
+    assert np.abs(stored - matrix).max() <= step.max() / 2 * 1.001
+
+
+def test_a_target_is_reached(codec):
+    picture = image(48, 64)
+    pixels = 48 * 64
+    middle = len(codec.compress(picture, 1.0)) * 8 / pixels
+    data = codec.compress(picture, target_bpp=middle)
+    assert len(data) * 8 / pixels <= middle
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays: arrays.pop("params/log_gain"), "log_gain"),
+        (lambda arrays: arrays.pop("layers/1/bias"), "layers"),
+        (
+            lambda arrays: arrays.update(
+                {"bytes/first_means/kernel": np.zeros((1, 1))}
+            ),
+            "int8",
+        ),
+        (
+            lambda arrays: arrays.update(
+                {"params/prior_shift": np.full((3, 4), np.inf)}
+            ),
+            "finite",
+        ),
+        (lambda arrays: arrays.update({"other/x": np.zeros(3)}), "unknown array"),
+    ],
+)
+def test_damaged_weights_are_refused(codec, tmp_path, monkeypatch, change, message):
+    arrays = codec.arrays()
+    change(arrays)
+    monkeypatch.setattr(
+        quadtree_codec.QuadtreeCodec, "arrays", lambda self: arrays, raising=True
+    )
+    weights.save(codec, tmp_path / "bad.npz", {})
+    with pytest.raises(ValueError, match=message):
+        weights.load(tmp_path / "bad.npz")
+
+
+def test_straight_through_gradients(codec):
+    images = jnp.asarray(image(32, 32)[None], jnp.float32) / 255
+
+    def total(images, rounding):
+        shown, bits = codec.reconstruct(images, 1, rounding=rounding)
+        return jnp.sum(shown) + jnp.sum(bits)
+
+    gradient = jax.jit(jax.grad(total), static_argnums=1)
+    assert np.abs(gradient(images, "straight_through")).max() > 0
+    assert np.abs(gradient(images, "nearest")).max() == 0
