@@ -20,26 +20,29 @@ import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Bool, UInt8, UInt16
 from PIL.TiffImagePlugin import TiffImageFile
 
-Format = Literal["png", "tiff", "webp"]
+Format = Literal["jpeg", "png", "tiff", "webp"]
 
-# What can be written; a suffix and how Pillow writes it without loss. TIFF is not
-# compressed, since libtiff, which would do it, cannot write EXIF. `exact` keeps the
-# colours of pixels that are fully transparent.
+# What can be written; a suffix and how Pillow writes it: without loss, but for JPEG. TIFF
+# is not compressed, since libtiff, which would do it, cannot write EXIF. `exact` keeps
+# the colours of pixels that are fully transparent. JPEG keeps its colours at full size.
 SUFFIXES: Mapping[str, Format] = {
+    ".jpeg": "jpeg",
+    ".jpg": "jpeg",
     ".png": "png",
     ".tif": "tiff",
     ".tiff": "tiff",
     ".webp": "webp",
 }
-_LOSSLESS: Mapping[Format, Mapping[str, object]] = {
+_OPTIONS: Mapping[Format, Mapping[str, object]] = {
+    "jpeg": {"quality": 95, "subsampling": 0},
     "png": {},
     "tiff": {"compression": "raw"},
     "webp": {"lossless": True, "exact": True},
 }
-_LARGEST_WEBP = 16383
+_LARGEST_SIDE: Mapping[Format, int] = {"jpeg": 65500, "webp": 16383}
 
 # What can be read.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
@@ -147,23 +150,31 @@ def read(source: str | Path | BinaryIO) -> Picture:
 
 
 def write(
-    picture: Picture, target: str | Path | BinaryIO, format: Format | None = None
+    picture: Picture,
+    target: str | Path | BinaryIO,
+    format: Format | None = None,
+    strip: bool = False,
 ) -> None:
-    """Writes a picture without loss, with everything that belongs to it.
+    """Writes a picture with everything that belongs to it: without loss, but for JPEG.
 
     A grey one is written with one channel, but WebP has only RGB. TIFF takes those parts
-    of EXIF that describe a picture.
+    of EXIF that describe a picture. JPEG is written at quality 95 with colours at full
+    size.
 
     Args:
       picture: any.
       target: a path, which is replaced only by a complete file; or a stream of bytes.
       format: None takes that of the path's suffix, and PNG for a stream.
+      strip: leaves out what `stripped` does.
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: a suffix or format of none of SUFFIXES, WebP with a side beyond 16383, or
-        EXIF that cannot be read for TIFF.
+      ValueError: a suffix or format of none of SUFFIXES; a side beyond what the format
+        has, 16383 for WebP and 65500 for JPEG; an alpha channel for JPEG; or EXIF that
+        cannot be read for TIFF.
     """
+    if strip:
+        picture = stripped(picture)
     if isinstance(target, str | Path):
         replace_file(target, _encoded(picture, format or _format_of(Path(target))))
     else:
@@ -194,8 +205,37 @@ def replace_file(path: str | Path, data: bytes) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def extras_of(picture: Picture) -> dict[str, bytes]:
-    """What a container has to hold beside the pixels, under the names of its EXTRAS."""
+def stripped(picture: Picture) -> Picture:
+    """The picture without EXIF: no camera, no time, no place.
+
+    What decides how it looks stays: alpha, whether it is grey, and its colour profile.
+    """
+    return dataclasses.replace(picture, exif=None)
+
+
+def with_hidden_filled(picture: Picture) -> Picture:
+    """The picture with other colours where nobody sees them, which cost fewer bytes.
+
+    Wherever alpha is 0, the colour is that of visible pixels nearby. Pixels that are
+    visible at all stay as they are, and so does a picture without alpha.
+    """
+    if picture.alpha is None or picture.alpha.all():
+        return picture
+    visible = picture.alpha > 0
+    filled = _spread(picture.pixels, visible)
+    pixels = np.where(visible[:, :, None], picture.pixels, filled)
+    return dataclasses.replace(picture, pixels=pixels)
+
+
+def extras_of(picture: Picture, strip: bool = False) -> dict[str, bytes]:
+    """What a container has to hold beside the pixels, under the names of its EXTRAS.
+
+    Args:
+      picture: any.
+      strip: leaves out what `stripped` does.
+    """
+    if strip:
+        picture = stripped(picture)
     extras = {}
     if picture.grey:
         extras["grey"] = b""
@@ -411,14 +451,20 @@ def _format_of(path: Path) -> Format:
 
 
 def _encoded(picture: Picture, format: Format) -> bytes:
-    if format not in _LOSSLESS:
-        raise ValueError(f"format: expected one of {list(_LOSSLESS)}, found {format!r}")
+    if format not in _OPTIONS:
+        raise ValueError(f"format: expected one of {list(_OPTIONS)}, found {format!r}")
     height, width = picture.pixels.shape[:2]
-    if format == "webp" and max(height, width) > _LARGEST_WEBP:
+    largest = _LARGEST_SIDE.get(format, max(height, width))
+    if max(height, width) > largest:
         raise ValueError(
-            f"WebP has sides up to {_LARGEST_WEBP}, this picture is {width}x{height}"
+            f"a {format} file has sides up to {largest}, this picture is "
+            f"{width}x{height}"
         )
-    options = dict(_LOSSLESS[format])
+    if format == "jpeg" and picture.alpha is not None:
+        raise ValueError(
+            "a jpeg file has no transparency, this picture does: write png, tiff or webp"
+        )
+    options = dict(_OPTIONS[format])
     if picture.icc:
         options["icc_profile"] = picture.icc
     if picture.exif:
@@ -447,6 +493,34 @@ def _image(picture: Picture) -> PIL.Image.Image:
         samples = np.concatenate([samples, picture.alpha[:, :, None]], axis=2)
     samples = np.ascontiguousarray(samples)
     return PIL.Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
+
+
+def _spread(
+    pixels: UInt8[np.ndarray, "h w 3"], visible: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Colours of visible pixels carried smoothly over all others.
+
+    Push and pull (Gortler et al. 1996): means over 2 x 2 visible pixels, and of these
+    again, until none is left without a colour; each hidden pixel takes the finest.
+    """
+    if visible.all() or not visible.any():
+        return pixels if visible.all() else np.zeros_like(pixels)
+    height, width = visible.shape
+    edges = ((0, height % 2), (0, width % 2))
+    weight = np.pad(visible, edges).astype(np.uint16)
+    colour = np.pad(pixels, (*edges, (0, 0))) * weight[:, :, None]
+    count, total = _sums(weight), _sums(colour)
+    known = np.maximum(count, 1)[:, :, None]
+    mean = ((total + known // 2) // known).astype(np.uint8)
+    coarse = _spread(mean, count > 0)
+    fine = coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return np.where(visible[:, :, None], pixels, fine)
+
+
+def _sums(values: UInt16[np.ndarray, "h w *c"]) -> UInt16[np.ndarray, "h/2 w/2 *c"]:
+    """Of 2 x 2 neighbours; the sides are even."""
+    rows = values[::2] + values[1::2]
+    return rows[:, ::2] + rows[:, 1::2]
 
 
 def _packed_alpha(alpha: UInt8[np.ndarray, "h w"]) -> bytes:
