@@ -453,3 +453,25 @@ def heic(smooth: np.ndarray):
         stream = io.BytesIO()
         image.save(stream, quality=100, chroma=444, matrix_coefficients=0)
         yield case(f"heic-{bits}-{channels}", stream.getvalue(), samples, 8, 3 / 255)
+
+
+def grey_profile(gamma: float = 1.8) -> bytes:
+    """An ICC profile of one channel, whose intensity is its value to a power."""
+    white = struct.pack(">3i", *(round(x * 65536) for x in (0.9642, 1.0, 0.8249)))
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"grey\0" + bytes(79),
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        b"kTRC": b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)),
+        b"cprt": b"text" + bytes(4) + b"none\0",
+    }
+    table, content, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(content), len(data))
+        content += data + bytes(-len(data) % 4)
+    header = struct.pack(
+        ">I4sI4s4s4s6H4s4sI4s4sQI",
+        *(start + len(content), b"", 0x02400000, b"mntr", b"GRAY", b"XYZ "),
+        *(2020, 1, 1, 0, 0, 0, b"acsp", b"", 0, b"", b"", 0, 0),
+    )
+    body = header + white + bytes(48) + struct.pack(">I", len(tags)) + table + content
+    return body

@@ -385,7 +385,10 @@ def png_header(width, height):
         (b"", "expected one of PNG, JPEG"),
         (b"P", "expected one of PNG, JPEG"),
         (b"%PDF-1.4" * 50, "expected one of PNG, JPEG"),
-        (encoded(PIL.Image.new("LAB", (8, 8)), "TIFF"), "photometric interpretation 8 and"),
+        (
+            encoded(PIL.Image.new("LAB", (8, 8)), "TIFF"),
+            "photometric interpretation 8 and",
+        ),
         (encoded(PIL.Image.new("F", (8, 8)), "TIFF"), "found floating-point samples"),
         (tiff(COLOURS.astype(np.float32)), "scale them to 8 or 16 bits first"),
         (tiff(deep(1)[:, :, 0].astype(np.uint32)), "found 32 bits"),
