@@ -131,19 +131,28 @@ def in_eight_bits(values: np.ndarray) -> np.ndarray:
     return (quotient + (remainder > 128)).astype(np.uint8)
 
 
+class _RefusedError(ValueError):
+    """A file that is not read, with a message for its owner."""
+
+
 @contextlib.contextmanager
 def _named_errors(name: str) -> Iterator[None]:
     """Turns what decoders raise into a ValueError that names the file."""
     try:
         yield
+    except _RefusedError as error:
+        raise ValueError(f"cannot read the image {name}: {error}") from error
     except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or "it is damaged or cut off"
-        raise ValueError(f"cannot read the image {name}: {reason}") from error
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise ValueError(
+            f"cannot read the image {name}: it is damaged, cut off or of a rare kind "
+            f"({reason})"
+        ) from error
 
 
 def _read(stream: BinaryIO, frame: int | None) -> StoredImage:
     if frame is not None and frame < 0:
-        raise ValueError(f"frame: expected 0 or more, found {frame}")
+        raise _RefusedError(f"frame: expected 0 or more, found {frame}")
     head = stream.read(12)
     stream.seek(0)
     with warnings.catch_warnings():
@@ -158,7 +167,7 @@ def _read(stream: BinaryIO, frame: int | None) -> StoredImage:
         except PIL.UnidentifiedImageError as error:
             if head[4:8] == b"ftyp":
                 return _read_heif(stream, frame)
-            raise ValueError(f"expected one of {NAMES}") from error
+            raise _RefusedError(f"expected one of {NAMES}") from error
         with image:
             return _read_with_pillow(image, stream, frame)
 
@@ -178,7 +187,7 @@ def _read_with_pillow(
     if frame:
         image.seek(frame)
     if image.mode not in _GREY + _COLOUR:
-        raise ValueError(
+        raise _RefusedError(
             f"expected grey, palette, RGB or CMYK of up to 16 bits, found the mode "
             f"{image.mode}; convert it to RGB first"
         )
@@ -186,7 +195,7 @@ def _read_with_pillow(
     if depth == 8:
         image.load()
     elif count > 1:
-        raise ValueError(f"cannot read single frames of {depth} bits in a channel")
+        raise _RefusedError(f"cannot read single frames of {depth} bits in a channel")
     icc = image.info.get("icc_profile") or None
     # Of an image that was turned when it was loaded, it is 1.
     raw, orientation, notes = exif_data.read(image)
@@ -202,12 +211,12 @@ def _read_with_pillow(
 def _choose(frame: int | None, count: int) -> None:
     """ValueError unless it is clear which of the frames is meant."""
     if frame is None and count > 1:
-        raise ValueError(
+        raise _RefusedError(
             f"expected one picture, found several pages or frames ({count}); choose one "
             "by its number, from 0 (frame=0)"
         )
     if frame is not None and frame >= count:
-        raise ValueError(f"frame: found {frame}, the file has {count} (from 0)")
+        raise _RefusedError(f"frame: found {frame}, the file has {count} (from 0)")
 
 
 def _upright(
@@ -264,7 +273,7 @@ def _channels(
 def _deep_grey(image: PIL.Image.Image) -> UInt16[np.ndarray, "h w 1"]:
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
-        raise ValueError(
+        raise _RefusedError(
             f"expected grey values of 16 bits, found {values.min()} to {values.max()}"
         )
     return values.astype(np.uint16)[:, :, None]
@@ -281,7 +290,9 @@ def _from_cmyk(image: PIL.Image.Image, icc: bytes | None) -> PIL.Image.Image:
             image, profile, target, outputMode="RGB"
         )
     except (OSError, PIL.ImageCms.PyCMSError) as error:
-        raise ValueError(f"the profile of its CMYK cannot be used: {error}") from error
+        raise _RefusedError(
+            f"the profile of its CMYK cannot be used: {error}"
+        ) from error
     assert converted is not None  # it is None only for conversion in place
     return converted
 
@@ -312,11 +323,11 @@ def _jpeg_2000_depth(data: bytes) -> int:
     found = {data[start + 42 + 3 * index] for index in range(count)}
     precision = min(found) + 1
     if len(found) != 1 or precision > 16:
-        raise ValueError(
+        raise _RefusedError(
             "expected components of JPEG 2000 of up to 16 bits, unsigned and alike"
         )
     if precision != 8 and (count not in (1, 3) or _SYCC in data[:start]):
-        raise ValueError(
+        raise _RefusedError(
             f"expected grey or RGB in JPEG 2000 of {precision} bits, found {count} "
             "components or another colour space"
         )
@@ -338,9 +349,10 @@ def _jpeg_2000(data: bytes) -> np.ndarray:
 def _deep(stream: BinaryIO, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
     stream.seek(0)
     try:
-        return decode(stream.read())
+        with _quiet("imagecodecs"):
+            return decode(stream.read())
     except ImportError as error:
-        raise ValueError(
+        raise _RefusedError(
             "images of this kind need the package imagecodecs (pip install imagecodecs)"
         ) from error
 
@@ -350,7 +362,7 @@ def _split(values: np.ndarray) -> tuple[Samples, Plane | None]:
     values = values[:, :, None] if values.ndim == 2 else values
     channels = values.shape[2]
     if values.dtype not in (np.uint8, np.uint16) or channels not in (1, 2, 3, 4):
-        raise ValueError(
+        raise _RefusedError(
             f"expected grey or RGB of 8 or 16 bits and perhaps alpha, found "
             f"{values.dtype} {values.shape}"
         )
@@ -363,7 +375,7 @@ def _scaled(values: np.ndarray, bits: int) -> UInt16[np.ndarray, "h w *c"]:
     """Values of some bits as the nearest of 16."""
     limit = 2**bits - 1
     if values.max() > limit:
-        raise ValueError(f"expected samples of {bits} bits, found {values.max()}")
+        raise _RefusedError(f"expected samples of {bits} bits, found {values.max()}")
     return ((values.astype(np.uint32) * 65535 + limit // 2) // limit).astype(np.uint16)
 
 
@@ -374,7 +386,7 @@ def _read_heif(stream: BinaryIO, frame: int | None) -> StoredImage:
     try:
         import pillow_heif  # Only here: it comes with an extra.
     except ImportError as error:
-        raise ValueError(
+        raise _RefusedError(
             "HEIC needs the package pillow-heif (pip install 'pim-jax[codecs]')"
         ) from error
     stream.seek(0)
@@ -399,7 +411,7 @@ def _check_size(width: int, height: int) -> None:
     """ValueError for more pixels than Pillow reads."""
     limit = PIL.Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > 2 * limit:
-        raise ValueError(
+        raise _RefusedError(
             f"{width}x{height} exceeds {2 * limit} pixels, twice "
             "PIL.Image.MAX_IMAGE_PIXELS; it could be a decompression bomb"
         )
@@ -454,7 +466,7 @@ def _read_tiff(stream: BinaryIO, frame: int | None) -> StoredImage:
             image = PIL.Image.open(stream, formats=("TIFF",))
     except PIL.UnidentifiedImageError as error:
         if tags.bits != 8 or not tags.plain:
-            raise ValueError(
+            raise _RefusedError(
                 f"expected another layout of a TIFF of {tags.bits} bits and photometric "
                 f"interpretation {tags.photometric}; store it as grey or RGB of 8 bits"
             ) from error
@@ -465,13 +477,8 @@ def _read_tiff(stream: BinaryIO, frame: int | None) -> StoredImage:
 
 
 def _read_plain_tiff(stream: BinaryIO, tags: _Tiff, frame: int) -> StoredImage:
-    values = _deep(stream, lambda data: _tiff(data, frame))
-    if tags.planar and values.ndim == 3:
-        values = np.moveaxis(values, 0, 2)
-    values = values.reshape(tags.height, tags.width, -1)
+    values = _deep(stream, lambda data: _tiff(data, tags, frame))
     samples, alpha = _split(values)
-    if values.shape[2] != _COLOURS[tags.photometric] + (tags.alpha is not None):
-        raise ValueError(f"found {values.shape[2]} channels, not those of its tags")
     if tags.photometric == 0:
         samples = ~samples
     if alpha is not None and tags.alpha == "associated":
@@ -480,10 +487,23 @@ def _read_plain_tiff(stream: BinaryIO, tags: _Tiff, frame: int) -> StoredImage:
     return _upright(samples, alpha, tags.orientation, tags.icc, raw, notes)
 
 
-def _tiff(data: bytes, frame: int) -> np.ndarray:
+def _tiff(data: bytes, tags: _Tiff, frame: int) -> Samples:
+    """Samples, decoded twice, over zeros and over ones.
+
+    Of a strip with surplus data libtiff decodes next to nothing, without an error.
+    """
     import imagecodecs  # Only here: 8 bits do without.
 
-    return imagecodecs.tiff_decode(data, index=frame)
+    channels = _COLOURS[tags.photometric] + (tags.alpha is not None)
+    planes = tags.planar and channels > 1
+    shape = (tags.height, tags.width, channels)
+    stored = (channels, *shape[:2]) if planes else shape[: 2 + (channels > 1)]
+    dtype = np.uint16 if tags.bits == 16 else np.uint8
+    found = imagecodecs.tiff_decode(data, index=frame, out=np.zeros(stored, dtype))
+    again = imagecodecs.tiff_decode(data, index=frame, out=~np.zeros(stored, dtype))
+    if not np.array_equal(found, again) or found.shape != stored:
+        raise _RefusedError("parts of its data are missing or damaged")
+    return (np.moveaxis(found, 0, 2) if planes else found).reshape(shape)
 
 
 def _unassociated(samples: Samples, alpha: Plane) -> Samples:
@@ -500,13 +520,19 @@ def _tiff_tags(stream: BinaryIO, frame: int | None) -> _Tiff:
     """Of the chosen page; ValueError for one that is not an image of a kind we read."""
     import tifffile  # Only here: few files are TIFF.
 
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
     with _quiet("tifffile"), tifffile.TiffFile(stream) as file:
         _choose(frame, len(file.pages))
         page: Any = file.pages[frame or 0]
-        return _checked_tags(page.tags.valueof, page.offset, file)
+        return _checked_tags(page.tags.valueof, page.offset, file, end)
 
 
-def _checked_tags(valueof: Callable[..., Any], offset: int, file: Any) -> _Tiff:
+def _checked_tags(
+    valueof: Callable[..., Any], offset: int, file: Any, end: int
+) -> _Tiff:
+    """Args: end: the size of the file."""
+
     def numbers(code: int, default: int) -> tuple[int, ...]:
         value = valueof(code, default)
         return tuple(map(int, value)) if isinstance(value, tuple) else (int(value),)
@@ -518,13 +544,21 @@ def _checked_tags(valueof: Callable[..., Any], offset: int, file: Any) -> _Tiff:
     _check_tiff_size(width, height, number(322, 1) * number(323, 1))
     bits = _tiff_bits(set(numbers(258, 1)), set(numbers(339, 1)))
     _check_photometric(photometric, bits, number(259, 1))
+    planar = number(284, 1) == 2
+    if valueof(322) is None:
+        parts = -(-height // max(1, min(number(278, height), height)))
+        places = numbers(273, 0), numbers(279, 1)
+    else:
+        parts = -(-width // number(322, 1)) * -(-height // number(323, 1))
+        places = numbers(324, 0), numbers(325, 1)
+    _check_places(*places, parts * (number(277, 1) if planar else 1), end)
     return _Tiff(
         width,
         height,
         bits,
         photometric,
         _tiff_alpha(number(277, 1) - _COLOURS[photometric], photometric, valueof(338)),
-        number(284, 1) == 2,
+        planar,
         number(274, 1),
         offset,
         file.byteorder,
@@ -535,10 +569,30 @@ def _checked_tags(valueof: Callable[..., Any], offset: int, file: Any) -> _Tiff:
 
 def _check_tiff_size(width: int, height: int, tile: int) -> None:
     if width < 1 or height < 1:
-        raise ValueError(f"expected pixels, found a TIFF of {width}x{height}")
+        raise _RefusedError(f"expected pixels, found a TIFF of {width}x{height}")
     _check_size(width, height)
-    if tile > max(_LARGEST_TILE, 4 * width * height):
-        raise ValueError(f"found tiles of {tile} pixels in a TIFF of {width}x{height}")
+    if not 1 <= tile <= max(_LARGEST_TILE, 4 * width * height):
+        raise _RefusedError(
+            f"found tiles of {tile} pixels in a TIFF of {width}x{height}"
+        )
+
+
+def _check_places(
+    offsets: tuple[int, ...], counts: tuple[int, ...], parts: int, end: int
+) -> None:
+    """ValueError unless the data of all strips or tiles is in the file.
+
+    Decoders make black of what is missing.
+    """
+    # Old files may lack the counts.
+    counts = counts if len(counts) > 1 else counts * len(offsets)
+    if (
+        len(offsets) < parts
+        or min(offsets) < 8
+        or min(counts) < 1
+        or any(x + n > end for x, n in zip(offsets, counts, strict=True))
+    ):
+        raise _RefusedError("parts of its data are missing: it is damaged or cut off")
 
 
 def _tiff_bits(bits: set[int], kinds: set[int]) -> int:
@@ -547,7 +601,7 @@ def _tiff_bits(bits: set[int], kinds: set[int]) -> int:
         f"{' and '.join(map(str, sorted(bits)[:4]))} bits"
     ]
     if kinds != {1} or len(bits) != 1 or not bits <= {1, 2, 4, 8, 16}:
-        raise ValueError(
+        raise _RefusedError(
             f"expected unsigned samples of 1, 2, 4, 8 or 16 bits, found {found[0]} in "
             "this TIFF; scale them to 8 or 16 bits first"
         )
@@ -556,13 +610,13 @@ def _tiff_bits(bits: set[int], kinds: set[int]) -> int:
 
 def _check_photometric(photometric: int, bits: int, compression: int) -> None:
     if photometric not in _COLOURS or (bits == 16 and photometric > 2):
-        raise ValueError(
+        raise _RefusedError(
             f"expected grey, palette, RGB, CMYK or YCbCr (of 16 bits: grey or RGB), found "
             f"photometric interpretation {photometric} and {bits} bits in this TIFF; "
             "convert it to RGB first"
         )
     if photometric == 6 and compression not in _JPEG_IN_TIFF:
-        raise ValueError(
+        raise _RefusedError(
             "expected YCbCr in this TIFF only inside JPEG; convert it to RGB first"
         )
 
@@ -574,7 +628,7 @@ def _tiff_alpha(channels: int, photometric: int, extra: object) -> str | None:
     kinds = extra if isinstance(extra, tuple) else (extra,)
     alpha = _EXTRA_SAMPLES.get(kinds[0]) if kinds and kinds[0] is not None else None
     if channels != 1 or alpha is None or photometric > 3:
-        raise ValueError(
+        raise _RefusedError(
             f"expected no channel beyond the colours but alpha, found {channels} more in "
             f"this TIFF, with the extra samples {tuple(kinds)[:4]}; remove them first"
         )
