@@ -14,6 +14,7 @@ import dataclasses
 import io
 import logging
 import struct
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -135,6 +136,38 @@ class _RefusedError(ValueError):
     """A file that is not read, with a message for its owner."""
 
 
+class _Silence:
+    """Without Pillow's warnings while any thread reads.
+
+    Above its limit of pixels Pillow warns, above twice that it refuses; of damaged
+    metadata it leaves out parts with a warning. Threads that catch warnings each for
+    itself would restore one another's filters.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._readers == 0:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+                warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+            self._readers += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                self._caught.__exit__(None, None, None)
+
+
+_SILENCE = _Silence()
+
+
 @contextlib.contextmanager
 def _named_errors(name: str) -> Iterator[None]:
     """Turns what decoders raise into a ValueError that names the file."""
@@ -155,11 +188,7 @@ def _read(stream: BinaryIO, frame: int | None) -> StoredImage:
         raise _RefusedError(f"frame: expected 0 or more, found {frame}")
     head = stream.read(12)
     stream.seek(0)
-    with warnings.catch_warnings():
-        # Above its limit Pillow warns, above twice that it refuses; of damaged metadata
-        # it leaves out parts with a warning.
-        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    with _SILENCE:
         if head.startswith(_TIFF_STARTS):
             return _read_tiff(stream, frame)
         try:

@@ -1,6 +1,8 @@
 """Every kind of image file, through the reader and through both packages."""
 
 import io
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import image_matrix
 import numpy as np
@@ -15,6 +17,18 @@ CASES = image_matrix.cases()
 
 def test_the_matrix_is_large():
     assert len({case.name for case in CASES}) == len(CASES) >= 200
+
+
+def test_threads_read_alike_and_leave_the_filters_of_warnings_alone():
+    before = list(warnings.filters)
+    some = [io.BytesIO(case.data) for case in CASES[::5]]
+    alone = [images.read(file).samples for file in some]
+    with ThreadPoolExecutor(8) as pool:
+        again = [io.BytesIO(case.data) for case in CASES[::5]]
+        together = [found.samples for found in pool.map(images.read, again)]
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert warnings.filters == before
 
 
 @pytest.fixture(scope="module")
