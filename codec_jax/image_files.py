@@ -4,71 +4,44 @@ A codec compresses three channels of pixels. Alpha, colour profile, EXIF and whe
 picture was grey travel beside them, as the extras of the container.
 """
 
-import contextlib
 import dataclasses
 import io
 import lzma
 import os
 import secrets
-import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
-import PIL.ImageOps
-from jaxtyping import UInt8, UInt16
-from PIL.TiffImagePlugin import TiffImageFile
+import PIL.ImageCms
+from jaxtyping import Bool, UInt8, UInt16
 
-Format = Literal["png", "tiff", "webp"]
+from pim_jax.io import exif, images
 
-# What can be written; a suffix and how Pillow writes it without loss. TIFF is not
-# compressed, since libtiff, which would do it, cannot write EXIF. `exact` keeps the
-# colours of pixels that are fully transparent.
+Format = Literal["jpeg", "png", "tiff", "webp"]
+
+# What can be written; a suffix and how Pillow writes it: without loss, but for JPEG. TIFF
+# is not compressed, since libtiff, which would do it, cannot write EXIF. `exact` keeps
+# the colours of pixels that are fully transparent. JPEG keeps its colours at full size.
 SUFFIXES: Mapping[str, Format] = {
+    ".jpeg": "jpeg",
+    ".jpg": "jpeg",
     ".png": "png",
     ".tif": "tiff",
     ".tiff": "tiff",
     ".webp": "webp",
 }
-_LOSSLESS: Mapping[Format, Mapping[str, object]] = {
+_OPTIONS: Mapping[Format, Mapping[str, object]] = {
+    "jpeg": {"quality": 95, "subsampling": 0},
     "png": {},
     "tiff": {"compression": "raw"},
     "webp": {"lossless": True, "exact": True},
 }
-_LARGEST_WEBP = 16383
-
-# What can be read.
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
-_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "I;16", "I;16B", "I")
-# What decoders raise on damaged or hostile files.
-_DAMAGE = (
-    ArithmeticError,
-    LookupError,
-    OSError,
-    PIL.Image.DecompressionBombError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-
-# Parts of EXIF that describe a picture; in a TIFF file others say how it is stored.
-_DESCRIPTIONS = (
-    PIL.ExifTags.Base.ImageDescription,
-    PIL.ExifTags.Base.Make,
-    PIL.ExifTags.Base.Model,
-    PIL.ExifTags.Base.Software,
-    PIL.ExifTags.Base.DateTime,
-    PIL.ExifTags.Base.Artist,
-    PIL.ExifTags.Base.Copyright,
-)
-_FOLDERS = (PIL.ExifTags.IFD.Exif, PIL.ExifTags.IFD.GPSInfo)
-_ORIENTATION = PIL.ExifTags.Base.Orientation
-_EXIF_PREFIX = b"Exif\0\0"
+_LARGEST_JPEG_EXIF = 65533 - len(exif.PREFIX)
+_LARGEST_SIDE: Mapping[Format, int] = {"jpeg": 65500, "webp": 16383}
 
 # Of LZMA2 as in .xz, without its container; masks take a half to a quarter of what they
 # take in PNG. A reader needs memory for the dictionary.
@@ -76,6 +49,10 @@ _ALPHA_FILTERS = (
     {"id": lzma.FILTER_DELTA, "dist": 1},
     {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**22},
 )
+
+
+class FileWarning(UserWarning):
+    """Something that belongs to a picture was left out; the picture is right."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +64,8 @@ class Picture:
       alpha: opacity, not multiplied into the pixels; None if all are opaque.
       grey: whether it has one channel in a file.
       icc: the colour profile as it was found.
-      exif: from the byte order mark on, without "Exif" in front; its orientation is 1 or
-        absent.
+      exif: from the byte order mark on, without "Exif" in front; what `read` gives has an
+        orientation of 1 or none.
 
     Raises:
       ValueError: another shape or dtype, or grey with channels that differ.
@@ -119,51 +96,71 @@ class Picture:
             raise ValueError("grey: expected three channels alike, found colours")
 
 
-def read(source: str | Path | BinaryIO) -> Picture:
-    """The picture in a PNG, JPEG, WebP, TIFF, BMP or PPM file.
+def read(
+    source: str | Path | BinaryIO, frame: int | None = None, strip: bool = False
+) -> Picture:
+    """The picture in a file of any kind that `pim_jax.io.images` reads, in 8 bits.
 
-    Grey (1 to 16 bits), palette and RGB (8 or 16 bits), each with or without
-    transparency. Of 16 bits the nearest of 8 are taken, round(value / 257). The EXIF
+    PNG, JPEG, WebP, TIFF, BMP, PPM, GIF, JPEG 2000, AVIF and HEIC; grey, palette, RGB and
+    CMYK, which becomes sRGB. Of more than 8 bits the nearest of 8 are taken. The
     orientation is applied. A fully opaque alpha channel is left out. Not kept: comments,
-    XMP, gamma; of TIFF no tags but those of EXIF that describe a picture.
+    XMP, gamma, resolution (but in EXIF); of TIFF no tags but those of EXIF that describe
+    a picture. EXIF that cannot be read is left out with a warning.
 
     Args:
       source: a path, or a stream of bytes, which is read to its end.
+      frame: which page or frame, from 0; None for a file that has one only.
+      strip: leaves out what `stripped` does.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: damaged, cut off or none of these; several pages or frames; more pixels
-        than twice `PIL.Image.MAX_IMAGE_PIXELS`; CMYK (its colours need a profile and
-        another program), Lab, floating point or signed numbers.
+      ValueError: damaged, cut off or none of these; several pages or frames and none
+        chosen, or one that is not there; more pixels than twice
+        `PIL.Image.MAX_IMAGE_PIXELS`; Lab, signed or floating-point samples, channels
+        without a meaning; or a decoder that is not installed. Names the file.
     """
-    if not isinstance(source, str | Path):
-        with _named_errors("the stream"):
-            return _read(io.BytesIO(source.read()))
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"no such image file: {path}")
-    with _named_errors(str(path)), path.open("rb") as file:
-        return _read(file)
+    found = images.read(source, frame)
+    name = str(source) if isinstance(source, str | Path) else "the stream"
+    _warn(name, () if strip else found.notes)
+    grey = found.samples.shape[2] == 1
+    samples = images.in_eight_bits(found.samples)
+    alpha = None if found.alpha is None else images.in_eight_bits(found.alpha)
+    return Picture(
+        samples.repeat(3, axis=2) if grey else samples,
+        None if alpha is None or (alpha == 255).all() else alpha,
+        grey,
+        found.icc,
+        None if strip else found.exif,
+    )
 
 
 def write(
-    picture: Picture, target: str | Path | BinaryIO, format: Format | None = None
+    picture: Picture,
+    target: str | Path | BinaryIO,
+    format: Format | None = None,
+    strip: bool = False,
 ) -> None:
-    """Writes a picture without loss, with everything that belongs to it.
+    """Writes a picture with everything that belongs to it: without loss, but for JPEG.
 
-    A grey one is written with one channel, but WebP has only RGB. TIFF takes those parts
-    of EXIF that describe a picture.
+    A grey one is written with one channel; WebP has only RGB, so one with a profile is
+    converted to sRGB there. A profile that does not fit the picture (RGB for grey) is
+    left out. EXIF never says that an upright picture is to be turned; what cannot be read
+    is left out with a warning; TIFF takes those parts that describe a picture. JPEG is
+    written at quality 95 with colours at full size.
 
     Args:
       picture: any.
       target: a path, which is replaced only by a complete file; or a stream of bytes.
       format: None takes that of the path's suffix, and PNG for a stream.
+      strip: leaves out what `stripped` does.
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: a suffix or format of none of SUFFIXES, WebP with a side beyond 16383, or
-        EXIF that cannot be read for TIFF.
+      ValueError: a suffix or format of none of SUFFIXES; a side beyond what the format
+        has, 16383 for WebP and 65500 for JPEG; or an alpha channel for JPEG.
     """
+    if strip:
+        picture = stripped(picture)
     if isinstance(target, str | Path):
         replace_file(target, _encoded(picture, format or _format_of(Path(target))))
     else:
@@ -194,8 +191,37 @@ def replace_file(path: str | Path, data: bytes) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def extras_of(picture: Picture) -> dict[str, bytes]:
-    """What a container has to hold beside the pixels, under the names of its EXTRAS."""
+def stripped(picture: Picture) -> Picture:
+    """The picture without EXIF: no camera, no time, no place.
+
+    What decides how it looks stays: alpha, whether it is grey, and its colour profile.
+    """
+    return dataclasses.replace(picture, exif=None)
+
+
+def with_hidden_filled(picture: Picture) -> Picture:
+    """The picture with other colours where nobody sees them, which cost fewer bytes.
+
+    Wherever alpha is 0, the colour is that of visible pixels nearby. Pixels that are
+    visible at all stay as they are, and so does a picture without alpha.
+    """
+    if picture.alpha is None or picture.alpha.all():
+        return picture
+    visible = picture.alpha > 0
+    filled = _spread(picture.pixels, visible)
+    pixels = np.where(visible[:, :, None], picture.pixels, filled)
+    return dataclasses.replace(picture, pixels=pixels)
+
+
+def extras_of(picture: Picture, strip: bool = False) -> dict[str, bytes]:
+    """What a container has to hold beside the pixels, under the names of its EXTRAS.
+
+    Args:
+      picture: any.
+      strip: leaves out what `stripped` does.
+    """
+    if strip:
+        picture = stripped(picture)
     extras = {}
     if picture.grey:
         extras["grey"] = b""
@@ -238,168 +264,9 @@ def picture_from(
     )
 
 
-@contextlib.contextmanager
-def _named_errors(name: str) -> Iterator[None]:
-    """Turns what decoders raise into a ValueError that names the file."""
-    try:
-        yield
-    except _DAMAGE as error:
-        raise ValueError(f"cannot read the image {name}: {error}") from error
-
-
-def _read(stream: BinaryIO) -> Picture:
-    with warnings.catch_warnings():
-        # Above its limit Pillow warns, above twice that it refuses.
-        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-        try:
-            image = PIL.Image.open(stream, formats=_FORMATS)
-        except PIL.UnidentifiedImageError as error:
-            raise ValueError(f"expected one of {', '.join(_FORMATS)}") from error
-    with image:
-        _check_kind(image)
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        # Pillow reads all of a file, or refuses it; it may have turned a TIFF already.
-        image.load()
-        shallow: PIL.Image.Image = image
-        if _is_deep(image, stream):
-            shallow = _in_eight_bits(_deep_samples(image, stream))
-            shallow.getexif()[_ORIENTATION] = orientation
-        PIL.ImageOps.exif_transpose(shallow, in_place=True)
-        pixels, alpha = _channels(shallow)
-        icc, exif = image.info.get("icc_profile"), _exif(image)
-    grey = shallow.mode in ("1", "L", "LA", "La")
-    return Picture(pixels, alpha, grey, icc or None, exif)
-
-
-def _check_kind(image: PIL.Image.Image) -> None:
-    """ValueError unless Pillow or FFmpeg give this kind of image as it is meant."""
-    if image.mode not in _MODES or (
-        image.mode == "I" and isinstance(image, TiffImageFile)
-    ):
-        raise ValueError(
-            "expected grey, palette or RGB of up to 16 bits, found the mode "
-            f"{image.mode}; convert it to RGB first"
-        )
-    # MPO is JPEG with more pictures behind the first: previews and depth.
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        raise ValueError("expected one picture, found several pages or frames")
-    if isinstance(image, TiffImageFile):
-        _check_tiff(image)
-
-
-def _check_tiff(image: TiffImageFile) -> None:
-    tags = image.tag_v2
-    bits = set(tags.get(PIL.ExifTags.Base.BitsPerSample, (1,)))
-    kinds = set(tags.get(PIL.ExifTags.Base.SampleFormat, (1,)))
-    if kinds != {1} or len(bits) != 1 or not bits <= {1, 2, 4, 8, 16}:
-        raise ValueError(
-            "expected unsigned samples of 1, 2, 4, 8 or 16 bits, found sample formats "
-            f"{kinds} and bits {bits}"
-        )
-    if bits == {16}:
-        # Of more than colours FFmpeg would take the next for alpha, as it is.
-        extra = tags.get(PIL.ExifTags.Base.ExtraSamples, (2,))
-        photometric = tags.get(PIL.ExifTags.Base.PhotometricInterpretation)
-        if extra != (2,) or photometric not in (0, 1, 2):
-            raise ValueError(
-                "expected grey or RGB of 16 bits, with unassociated alpha if any; found "
-                f"photometric interpretation {photometric}, extra samples {extra}"
-            )
-
-
-def _is_deep(image: PIL.Image.Image, stream: BinaryIO) -> bool:
-    """Whether a file has 16 bits in a channel: in colours Pillow cuts them to 8."""
-    if isinstance(image, TiffImageFile):
-        return image.tag_v2.get(PIL.ExifTags.Base.BitsPerSample, (1,))[0] == 16
-    if image.format == "PNG":
-        # Signature, length, "IHDR", width, height, bit depth.
-        stream.seek(24)
-        return stream.read(1) == b"\x10"
-    return image.mode in ("I", "I;16", "I;16B")
-
-
-def _deep_samples(
-    image: PIL.Image.Image, stream: BinaryIO
-) -> UInt16[np.ndarray, "h w c"]:
-    """A file's samples of 16 bits as they are stored, in one to four channels."""
-    if image.format not in ("PNG", "TIFF"):
-        return np.asarray(image).astype(np.uint16)[:, :, None]
-    import av  # Only here: training and 8 bits do without.
-
-    stream.seek(0)
-    kind = f"{image.format.lower()}_pipe"
-    try:
-        with av.open(stream, mode="r", format=kind) as container:
-            frame = next(container.decode(video=0), None)
-    except av.FFmpegError as error:
-        raise ValueError(str(error)) from error
-    # Pillow may have turned a TIFF.
-    if frame is None or {frame.width, frame.height} != set(image.size):
-        raise ValueError(f"expected a picture of {image.size} pixels, found {frame}")
-    name = frame.format.name
-    if name.startswith("ya16"):
-        plane = np.frombuffer(
-            bytes(frame.planes[0]), ">u2" if name == "ya16be" else "<u2"
-        )
-        rows = plane.reshape(frame.height, -1)[:, : 2 * frame.width]
-        samples = rows.reshape(frame.height, frame.width, 2).astype(np.uint16)
-    else:
-        samples = np.asarray(frame.to_ndarray(format=name))
-    if samples.dtype != np.uint16:
-        raise ValueError(f"expected samples of 16 bits, found {name}")
-    return samples.reshape(frame.height, frame.width, -1)
-
-
-def _in_eight_bits(samples: UInt16[np.ndarray, "h w c"]) -> PIL.Image.Image:
-    """The nearest of 8 bits: round(value / 257). There are no ties."""
-    quotient, remainder = np.divmod(samples, np.uint16(257))
-    nearest = (quotient + (remainder > 128)).astype(np.uint8)
-    return PIL.Image.fromarray(nearest[:, :, 0] if nearest.shape[2] == 1 else nearest)
-
-
-def _channels(
-    image: PIL.Image.Image,
-) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"] | None]:
-    """RGB and alpha of an image with 8 bits; no alpha if it is opaque."""
-    if not image.has_transparency_data:
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), None
-    if image.mode == "La":
-        image = image.convert("LA")
-    samples = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
-    pixels = np.ascontiguousarray(samples[:, :, :3])
-    alpha = np.ascontiguousarray(samples[:, :, 3])
-    return pixels, None if (alpha == 255).all() else alpha
-
-
-def _exif(image: PIL.Image.Image) -> bytes | None:
-    """The EXIF data of a turned image without an orientation, unchanged if it had none."""
-    exif = image.getexif()
-    raw = image.info.get("exif")
-    if isinstance(image, TiffImageFile):
-        exif = _descriptions(exif)
-    elif raw and exif.get(_ORIENTATION, 1) == 1:
-        return _without_prefix(raw) or None
-    elif _ORIENTATION in exif:
-        del exif[_ORIENTATION]
-    return _without_prefix(exif.tobytes()) if len(exif) else None
-
-
-def _descriptions(exif: PIL.Image.Exif) -> PIL.Image.Exif:
-    """Those parts that describe the picture and not the file."""
-    kept = PIL.Image.Exif()
-    for tag in _DESCRIPTIONS:
-        if tag in exif:
-            kept[tag] = exif[tag]
-    for folder in _FOLDERS:
-        if exif.get_ifd(folder):
-            kept[folder] = dict(exif.get_ifd(folder))
-    return kept
-
-
-def _without_prefix(exif: bytes) -> bytes:
-    while exif.startswith(_EXIF_PREFIX):
-        exif = exif[len(_EXIF_PREFIX) :]
-    return exif
+def _warn(name: str, notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(f"{name}: {note}", FileWarning, stacklevel=3)
 
 
 def _format_of(path: Path) -> Format:
@@ -411,33 +278,69 @@ def _format_of(path: Path) -> Format:
 
 
 def _encoded(picture: Picture, format: Format) -> bytes:
-    if format not in _LOSSLESS:
-        raise ValueError(f"format: expected one of {list(_LOSSLESS)}, found {format!r}")
+    if format not in _OPTIONS:
+        raise ValueError(f"format: expected one of {list(_OPTIONS)}, found {format!r}")
     height, width = picture.pixels.shape[:2]
-    if format == "webp" and max(height, width) > _LARGEST_WEBP:
+    largest = _LARGEST_SIDE.get(format, max(height, width))
+    if max(height, width) > largest:
         raise ValueError(
-            f"WebP has sides up to {_LARGEST_WEBP}, this picture is {width}x{height}"
+            f"a {format} file has sides up to {largest}, this picture is "
+            f"{width}x{height}"
         )
-    options = dict(_LOSSLESS[format])
-    if picture.icc:
-        options["icc_profile"] = picture.icc
-    if picture.exif:
-        options["exif"] = _exif_for(picture.exif, format)
+    if format == "jpeg" and picture.alpha is not None:
+        raise ValueError(
+            "a jpeg file has no transparency, this picture does: write png, tiff or webp"
+        )
+    options = dict(_OPTIONS[format])
+    image, profile = _image(picture), _fitting(picture)
+    if format == "webp" and picture.grey and profile is not None:
+        image, profile = _colours_of_grey(image, profile), None
+    if profile:
+        options["icc_profile"] = profile
+    exif, notes = _exif_for(picture.exif, format)
+    if exif:
+        options["exif"] = exif
+    _warn(f"the {format} file", notes)
     stream = io.BytesIO()
-    _image(picture).save(stream, format, **options)
+    image.save(stream, format, **options)
     return stream.getvalue()
 
 
-def _exif_for(exif: bytes, format: Format) -> bytes:
-    if format != "tiff":
-        return _EXIF_PREFIX + exif
-    # Pillow takes every entry, and one could say that the pixels mean something else.
-    found = PIL.Image.Exif()
+def _exif_for(data: bytes | None, format: Format) -> tuple[bytes | None, exif.Notes]:
+    """What of EXIF data a file may have: nothing that would change what it shows."""
+    # Of TIFF Pillow takes every entry, and one could say that pixels mean something else.
+    keep = exif.descriptions if format == "tiff" else exif.upright
+    kept, notes = keep(data) if data else (None, ())
+    if kept and format == "jpeg" and len(kept) > _LARGEST_JPEG_EXIF:
+        return None, ("its EXIF data is too long and is left out",)
+    return exif.PREFIX + kept if kept else None, notes
+
+
+def _fitting(picture: Picture) -> bytes | None:
+    """The profile, if it is one of the picture's own colour space.
+
+    Others no program accepts; those that do not refuse the file take it to be sRGB.
+    """
+    space = b"GRAY" if picture.grey else b"RGB "
+    return picture.icc if picture.icc and picture.icc[16:20] == space else None
+
+
+def _colours_of_grey(image: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
+    """A grey picture in sRGB, where a format has no grey to go with its profile."""
+    grey, *alpha = image.split()
     try:
-        found.load(exif)
-        return _descriptions(found).tobytes()
-    except _DAMAGE as error:
-        raise ValueError(f"cannot read its EXIF data: {error}") from error
+        converted = PIL.ImageCms.profileToProfile(
+            grey,
+            PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            PIL.ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+        )
+    except (OSError, PIL.ImageCms.PyCMSError):
+        return image  # what no program can use says nothing about the colours
+    assert converted is not None  # it is None only for conversion in place
+    if alpha:
+        converted.putalpha(alpha[0])
+    return converted
 
 
 def _image(picture: Picture) -> PIL.Image.Image:
@@ -447,6 +350,34 @@ def _image(picture: Picture) -> PIL.Image.Image:
         samples = np.concatenate([samples, picture.alpha[:, :, None]], axis=2)
     samples = np.ascontiguousarray(samples)
     return PIL.Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
+
+
+def _spread(
+    pixels: UInt8[np.ndarray, "h w 3"], visible: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Colours of visible pixels carried smoothly over all others.
+
+    Push and pull (Gortler et al. 1996): means over 2 x 2 visible pixels, and of these
+    again, until none is left without a colour; each hidden pixel takes the finest.
+    """
+    if visible.all() or not visible.any():
+        return pixels if visible.all() else np.zeros_like(pixels)
+    height, width = visible.shape
+    edges = ((0, height % 2), (0, width % 2))
+    weight = np.pad(visible, edges).astype(np.uint16)
+    colour = np.pad(pixels, (*edges, (0, 0))) * weight[:, :, None]
+    count, total = _sums(weight), _sums(colour)
+    known = np.maximum(count, 1)[:, :, None]
+    mean = ((total + known // 2) // known).astype(np.uint8)
+    coarse = _spread(mean, count > 0)
+    fine = coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return np.where(visible[:, :, None], pixels, fine)
+
+
+def _sums(values: UInt16[np.ndarray, "h w *c"]) -> UInt16[np.ndarray, "h/2 w/2 *c"]:
+    """Of 2 x 2 neighbours; the sides are even."""
+    rows = values[::2] + values[1::2]
+    return rows[:, ::2] + rows[:, 1::2]
 
 
 def _packed_alpha(alpha: UInt8[np.ndarray, "h w"]) -> bytes:

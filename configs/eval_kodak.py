@@ -4,7 +4,7 @@
         --config.images_dir=kodak
 
 `codec` is a list with commas of classical codecs (jpeg, jpeg444, jpeg2000, webp, jpegxl,
-avif, heif; jpegxl and heif need the extra `pim-jax[codecs]`) and of learned ones, by name
+avif, heif, which needs the extra `pim-jax[codecs]`) and of learned ones, by name
 or folder. `images_dir` is a folder of any images, such as Kodak's 24.
 
 Hardware: any; learned codecs are faster on an accelerator. Time, on two CPU cores that had

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # itself (`import pim_jax`) stands near the bottom because it imports most of the others.
 # Codecs come below, so `pim_jax` imports none of them.
 PICTURE = """
-version ops evaluate tables tensor_bundle terminal data training
+version io ops evaluate tables tensor_bundle terminal training
+data
 downloads torch_files numpy_pickles heads
 distributions backbones
 pretrained
@@ -44,11 +45,17 @@ codec_jax
 train.py eval.py
 """
 PACKAGES = {
-    *("ops", "data", "training", "metrics"),
+    *("io", "ops", "data", "training", "metrics"),
     *("codec_jax.coding", "codec_jax.entropy", "codec_jax.models", "codec_jax.toy"),
 }
 # Of these, packages that are built on others.
-DEPENDENT = {"metrics", "codec_jax.entropy", "codec_jax.models", "codec_jax.toy"}
+DEPENDENT = {
+    "data",
+    "metrics",
+    "codec_jax.entropy",
+    "codec_jax.models",
+    "codec_jax.toy",
+}
 
 # What may be imported inside a function, so that a machine can do without it.
 TENSORFLOW = {"tensorflow", "tensorflow_compression", "tensorflow_compression_ops"}
@@ -60,6 +67,7 @@ OPTIONAL = TENSORFLOW | {
     "pim_jax.data.video",
     "imagecodecs",
     "pillow_heif",
+    "tifffile",
 }
 
 
@@ -178,10 +186,16 @@ def test_pure_functions_reach_nothing_else(module, allowed):
 
 @pytest.mark.parametrize("package", sorted(PACKAGES - DEPENDENT))
 def test_packages_that_stand_alone(package):
-    """The loop knows no model and no data, the data no model and no loop, and so on."""
+    """The loop knows no model and no data, the mathematics no files, and so on."""
     inside = {module for module in MODULES if part(module) == package}
     outside = {target for module in inside for target in reachable(module)} - inside
     assert not outside
+
+
+def test_the_data_knows_neither_models_nor_the_loop():
+    inside = {module for module in MODULES if part(module) == "data"}
+    reached = {target for module in inside for target in reachable(module)} - inside
+    assert {part(module) for module in reached} <= {"io"}
 
 
 def test_metrics_do_not_import_codecs():

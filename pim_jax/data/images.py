@@ -4,52 +4,53 @@ Embedded colour profiles are not applied: like the published metric code, the nu
 the file are taken to be sRGB.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jp2")
+from pim_jax.io import images as files
 
-_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", *_DEEP_MODES)
-# What decoders raise on damaged or hostile files.
-_DAMAGE = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
+SUFFIXES = files.SUFFIXES
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, frame: int | None = None) -> np.ndarray:
     """An image file as float32 (h, w, 3) in [0, 1], sRGB.
 
-    The EXIF orientation is applied, grey and palette images become RGB, 16 bits per
-    channel keep their precision (PNG and greyscale files).
+    The orientation is applied; grey, palette and CMYK images become RGB; 16 bits per
+    channel keep their precision where `pim_jax.io.images.read` has them.
 
     Args:
-      path: a file in a format that Pillow reads.
+      path: PNG, JPEG, WebP, TIFF, BMP, PPM, GIF, JPEG 2000, AVIF or HEIC.
+      frame: which page or frame, from 0; None for a file that has one only.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: damaged, not an image, partly transparent (over which background a
-        viewer would show it is not known here; a fully opaque alpha channel is dropped),
-        or in a colour mode other than grey, palette and RGB.
+      ValueError: damaged or not an image; partly transparent (over which background a
+        viewer would show it is not known here; a fully opaque alpha channel is dropped);
+        several pages or frames and none chosen; or a kind that is not read, such as Lab
+        or floating point.
     """
-    if _is_deep_colour_png(path):
-        return _guarded(path, _read_deep_png)
-    pixels = _guarded(path, _read_with_pillow)
-    limit = 65535 if pixels.dtype == np.uint16 else 255
-    return pixels.astype(np.float32) / limit
+    samples, white = _opaque_samples(path, frame)
+    values = samples.astype(np.float32) / np.float32(white)
+    return values.repeat(3, axis=2) if values.shape[2] == 1 else values
 
 
-def read_pixels(path: str | Path, size: int | None = None) -> np.ndarray:
+def read_pixels(
+    path: str | Path, size: int | None = None, frame: int | None = None
+) -> np.ndarray:
     """An image file as uint8 (h, w, 3); 16-bit files are rounded.
 
     Args:
       path: as for `read_image`, with the same errors.
       size: if given, the result is (size, size, 3), resized with Pillow's antialiased
         bilinear filter unless it has that size already.
+      frame: as for `read_image`.
     """
-    pixels = np.round(read_image(path) * 255).astype(np.uint8)
+    samples, _ = _opaque_samples(path, frame)
+    pixels = files.in_eight_bits(samples)
+    pixels = pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels
     return pixels if size is None else resize(pixels, size, size)
 
 
@@ -74,10 +75,10 @@ def list_images(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not files:
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not found:
         raise FileNotFoundError(f"no image file ({', '.join(SUFFIXES)}) in {folder}")
-    return files
+    return found
 
 
 def require(folder: str | Path, names: Iterable[str]) -> None:
@@ -91,79 +92,13 @@ def require(folder: str | Path, names: Iterable[str]) -> None:
         )
 
 
-def _guarded(path: str | Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
-    """What `read` returns; whatever it raises becomes an error that names the file."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no such image file: {path}")
-    try:
-        return read(path)
-    except _DAMAGE as error:
-        raise ValueError(f"cannot read the image {path}: {error}") from error
-
-
-def _read_with_pillow(path: Path) -> np.ndarray:
-    """A file as (h, w, 3) uint8, or uint16 for 16-bit grey."""
-    with PIL.Image.open(path) as image:
-        if image.mode not in _MODES:
-            raise ValueError(
-                f"expected a grey, palette or RGB image, found {image.mode}"
-            )
-        upright = PIL.ImageOps.exif_transpose(image)
-        if upright.mode in _DEEP_MODES:
-            return _deep_grey(upright)
-        if upright.has_transparency_data:
-            return _without_alpha(np.asarray(upright.convert("RGBA")), 255)
-        return np.asarray(upright.convert("RGB"))
-
-
-def _deep_grey(image: PIL.Image.Image) -> np.ndarray:
-    """A 16-bit grey image repeated to three channels, uint16."""
-    grey = np.asarray(image).astype(np.int64)
-    if grey.min() < 0 or grey.max() > 65535:
+def _opaque_samples(path: str | Path, frame: int | None) -> tuple[files.Samples, int]:
+    """Samples in one or three channels, and what is white; ValueError unless opaque."""
+    image = files.read(path, frame)
+    if image.alpha is not None:
+        share = np.mean(image.alpha < image.white)
         raise ValueError(
-            f"expected grey values of 16 bits, found {grey.min()} to {grey.max()}"
+            f"cannot read the image {path}: {share:.1%} of its pixels are transparent; "
+            "composite it over a background first"
         )
-    return np.repeat(grey.astype(np.uint16)[:, :, None], 3, axis=2)
-
-
-def _without_alpha(pixels: np.ndarray, opaque: int) -> np.ndarray:
-    """The first three of four channels; ValueError unless the fourth is opaque."""
-    alpha = pixels[:, :, 3]
-    if (alpha < opaque).any():
-        raise ValueError(
-            f"{np.mean(alpha < opaque):.1%} of its pixels are transparent; composite it "
-            "over a background first"
-        )
-    return pixels[:, :, :3]
-
-
-def _is_deep_colour_png(path: str | Path) -> bool:
-    """Whether a file is a PNG of 16 bits per channel in RGB or RGBA.
-
-    Pillow would silently cut such a file to 8 bits.
-    """
-    path = Path(path)
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(26)
-    # Signature, length, "IHDR", width, height, bit depth, colour type (2 RGB, 6 RGBA).
-    return head.startswith(b"\x89PNG\r\n\x1a\n") and head[24:26] in (
-        b"\x10\x02",
-        b"\x10\x06",
-    )
-
-
-def _read_deep_png(path: Path) -> np.ndarray:
-    """A 16-bit RGB or RGBA PNG as float32 (h, w, 3), decoded by FFmpeg."""
-    import av  # Only here: training and 8 bits do without.
-
-    with PIL.Image.open(path) as image:
-        image.load()  # FFmpeg fills what a truncated file lacks, Pillow refuses it
-    with av.open(str(path)) as container:
-        frame = next(container.decode(video=0))
-    pixels = frame.to_ndarray(format=frame.format.name)
-    if pixels.shape[2] == 4:
-        pixels = _without_alpha(pixels, 65535)
-    return pixels.astype(np.float32) / 65535
+    return image.samples, image.white

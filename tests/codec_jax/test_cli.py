@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import image_matrix
 import numpy as np
 import PIL.Image
 import PIL.ImageCms
@@ -100,7 +101,7 @@ def grey_with_alpha(rng):
         pixels=np.repeat(shades[:, :, None], 3, 2),
         alpha=rng.integers(0, 256, SIZE, np.uint8),
         grey=True,
-        icc=profile(),
+        icc=image_matrix.grey_profile(),
     )
 
 
@@ -125,8 +126,10 @@ def test_what_travels_with_a_picture(run, tmp_path, suffix):
         found = image_files.read(out)
         assert found.pixels.shape == source.pixels.shape
         np.testing.assert_array_equal(found.alpha, source.alpha)
-        assert found.icc == source.icc == profile()
-        # WebP has no grey pictures.
+        own = image_matrix.grey_profile() if source.grey else profile()
+        assert source.icc == own
+        # WebP has no grey pictures, and so no profile of grey.
+        assert found.icc == (None if source.grey and suffix == ".webp" else own)
         assert found.grey == (source.grey and suffix != ".webp")
         with PIL.Image.open(out) as opened:
             tags = opened.getexif()
@@ -197,7 +200,7 @@ def test_info(run, tmp_path, folder):
     run("compress", tmp_path / "a.png", tmp_path / "a.cjx", "--codec=codec.npz")
     out = run("info", tmp_path / "a.cjx")[1]
     assert "grey 0, alpha " in out
-    assert f"icc {len(profile())}" in out
+    assert f"icc {len(image_matrix.grey_profile())}" in out
 
 
 def test_models(run, monkeypatch, folder, tmp_path):
@@ -280,7 +283,7 @@ def test_freeze_refuses_other_folders(run, tmp_path):
             "decompress photo.cjx a.png --codec other.npz",
             ["written by codec 'small'", "this is 'theirs'"],
         ),
-        ("decompress photo.cjx a.jpg --codec codec.npz", ["file name with one of"]),
+        ("decompress photo.cjx a.gif --codec codec.npz", ["file name with one of"]),
         (
             "decompress photo.cjx a.png --codec codec.npz --largest-image 99",
             ["83 x 45 pixels, more than the limit of 99"],
@@ -321,7 +324,7 @@ def test_names_are_printed_as_they_are(run, name):
         ["compress", "a.png"],
         ["compress", "a.png", "b.cjx", "--rate=1", "--target-bpp=1"],
         ["compress", "a.png", "b.cjx", "--rate=much"],
-        ["decompress", "a.cjx", "b.png", "--format=jpeg"],
+        ["decompress", "a.cjx", "b.png", "--format=gif"],
         ["convert", "a.npz", "b.npz"],
     ],
 )

@@ -385,22 +385,21 @@ def png_header(width, height):
         (b"", "expected one of PNG, JPEG"),
         (b"P", "expected one of PNG, JPEG"),
         (b"%PDF-1.4" * 50, "expected one of PNG, JPEG"),
-        (encoded(PIL.Image.fromarray(COLOURS), "GIF"), "expected one of PNG, JPEG"),
-        (encoded(PIL.Image.new("CMYK", (8, 8)), "JPEG"), "found the mode CMYK"),
-        (encoded(PIL.Image.new("CMYK", (8, 8)), "TIFF"), "found the mode CMYK"),
-        (encoded(PIL.Image.new("LAB", (8, 8)), "TIFF"), "found the mode LAB"),
-        (encoded(PIL.Image.new("F", (8, 8)), "TIFF"), "found the mode F"),
-        (tiff(deep(1)[:, :, 0].astype(np.uint32)), "found the mode I"),
-        (tiff(deep(1)[:, :, 0].astype(np.int16)), "found the mode I"),
-        (tiff(GREY[:, :, 0].astype(np.int8)), "sample formats {2}"),
         (
-            deep_tiff(deep(4), extrasamples=["assocalpha"]),
-            "with unassociated alpha if any",
+            encoded(PIL.Image.new("LAB", (8, 8)), "TIFF"),
+            "photometric interpretation 8 and",
         ),
-        (deep_tiff(deep(4), extrasamples=["unspecified"]), "alpha if any"),
+        (encoded(PIL.Image.new("F", (8, 8)), "TIFF"), "found floating-point samples"),
+        (tiff(COLOURS.astype(np.float32)), "scale them to 8 or 16 bits first"),
+        (tiff(deep(1)[:, :, 0].astype(np.uint32)), "found 32 bits"),
+        (tiff(deep(1)[:, :, 0].astype(np.int16)), "found signed samples"),
+        (tiff(GREY[:, :, 0].astype(np.int8)), "found signed samples"),
+        (tiff(COLOURS.astype(np.complex64)), "found complex samples"),
+        (deep_tiff(deep(4), extrasamples=["unspecified"]), "remove them first"),
         (animated("PNG"), "several pages or frames"),
         (animated("TIFF"), "several pages or frames"),
         (animated("WEBP"), "several pages or frames"),
+        (animated("GIF"), "several pages or frames (2); choose one by its number"),
         (png_header(60000, 60000), "decompression bomb"),
         (png_header(0, 7), "cannot read"),
         (png_header(9000, 9000), "truncated"),
@@ -473,7 +472,8 @@ PICTURES = {
     "grey-alpha": Picture(GREY, ALPHA, grey=True),
     "profile": Picture(COLOURS, ALPHA, icc=ICC),
     "exif": Picture(COLOURS, exif=exif().tobytes()[6:]),
-    "all": Picture(GREY, ALPHA, grey=True, icc=ICC, exif=exif().tobytes()[6:]),
+    "all": Picture(COLOURS, ALPHA, icc=ICC, exif=exif().tobytes()[6:]),
+    "all-grey": Picture(GREY, ALPHA, grey=True, exif=exif().tobytes()[6:]),
     "one-pixel": Picture(COLOURS[:1, :1], ALPHA[:1, :1]),
 }
 
@@ -520,9 +520,14 @@ def test_formats_and_suffixes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "format", "error", "message"),
     [
-        ("a.jpg", None, ValueError, "expected a file name with one of .png, .tif"),
+        (
+            "a.gif",
+            None,
+            ValueError,
+            "expected a file name with one of .jpeg, .jpg, .png",
+        ),
         ("a", None, ValueError, "found 'a'"),
-        ("a.png", "jpeg", ValueError, "found 'jpeg'"),
+        ("a.png", "gif", ValueError, "found 'gif'"),
         ("no/a.png", None, FileNotFoundError, "no such folder"),
         ("folder.png", None, ValueError, "found a folder"),
     ],
@@ -532,6 +537,76 @@ def test_places_that_cannot_be_written(tmp_path, name, format, error, message):
     with pytest.raises(error, match=re.escape(message)):
         write(PICTURES["rgb"], tmp_path / name, format)
     assert os.listdir(tmp_path) == ["folder.png"]
+
+
+@pytest.mark.parametrize("name", ["rgb", "grey"])
+def test_jpeg_out(tmp_path, name):
+    smooth = np.add.outer(np.arange(HEIGHT), np.arange(WIDTH)).astype(np.uint8) * 4
+    pixels = np.repeat(smooth[:, :, None], 3, axis=2)
+    if name == "rgb":
+        pixels[:, :, 0] = 255 - pixels[:, :, 0]
+    tags = exif().tobytes()[6:]
+    picture = Picture(pixels, grey=name == "grey", exif=tags)
+    for file in (tmp_path / "a.jpg", tmp_path / "a.JPEG"):
+        write(picture, file)
+        found = read(file)
+        assert found.grey == picture.grey
+        assert contents(found.exif) == contents(tags)
+        assert np.abs(found.pixels.astype(int) - pixels).max() <= 4
+
+
+def test_jpeg_has_no_transparency_and_a_limit(tmp_path):
+    with pytest.raises(ValueError, match="no transparency, this picture does"):
+        write(PICTURES["rgba"], tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="65500, this picture is 65501x1"):
+        write(Picture(np.zeros((1, 65501, 3), np.uint8)), tmp_path / "a.jpg")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("format", ["png", "tiff", "webp"])
+def test_strip_drops_exif_and_keeps_how_a_picture_looks(format):
+    picture = PICTURES["all"]
+    assert image_files.stripped(picture) == dataclasses.replace(picture, exif=None)
+    assert set(extras_of(picture, strip=True)) == {"alpha", "icc"}
+    stream = io.BytesIO()
+    write(picture, stream, format, strip=True)
+    found = opened(stream.getvalue())
+    assert found.exif is None
+    assert b"Somebody" not in stream.getvalue()
+    np.testing.assert_array_equal(found.alpha, picture.alpha)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (21, 34), (32, 64)])
+def test_hidden_colours_are_replaced_by_those_nearby(size):
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+    alpha = np.zeros(size, np.uint8)
+    alpha[-1, -1] = 1
+    picture = Picture(pixels, alpha)
+    filled = image_files.with_hidden_filled(picture)
+    # One visible pixel: its colour everywhere.
+    np.testing.assert_array_equal(filled.pixels, np.full_like(pixels, pixels[-1, -1]))
+    alpha = rng.integers(0, 2, size, np.uint8)
+    filled = image_files.with_hidden_filled(Picture(pixels, alpha))
+    np.testing.assert_array_equal(filled.pixels[alpha > 0], pixels[alpha > 0])
+    np.testing.assert_array_equal(filled.alpha, alpha)
+    nothing = image_files.with_hidden_filled(Picture(pixels, np.zeros_like(alpha)))
+    assert not nothing.pixels.any()
+    opaque = Picture(pixels)
+    assert image_files.with_hidden_filled(opaque) is opaque
+
+
+def test_noise_that_nobody_sees_takes_a_fraction_of_its_bytes():
+    y, x = np.mgrid[:128, :128]
+    smooth = np.stack([x, y, x + y], axis=2).astype(np.uint8)
+    alpha = np.where((x - 64) ** 2 + (y - 64) ** 2 < 1500, 255, 0).astype(np.uint8)
+    noise = np.random.default_rng(4).integers(0, 256, smooth.shape, np.uint8)
+    picture = Picture(np.where(alpha[:, :, None] > 0, smooth, noise), alpha)
+    sizes = [
+        len(encoded(PIL.Image.fromarray(p.pixels), "JPEG", quality=75))
+        for p in (picture, image_files.with_hidden_filled(picture))
+    ]
+    assert sizes[1] < sizes[0] / 4
 
 
 def test_webp_has_a_limit(tmp_path):
@@ -575,10 +650,13 @@ def test_exif_does_not_change_what_a_tiff_shows(place):
     np.testing.assert_array_equal(opened(stream.getvalue()).pixels, GREY)
 
 
-def test_exif_that_is_none(tmp_path):
-    with pytest.raises(ValueError, match="cannot read its EXIF data"):
-        write(Picture(COLOURS, exif=b"nothing"), tmp_path / "a.tiff")
-    assert not os.listdir(tmp_path)
+@pytest.mark.parametrize("format", ["png", "tiff", "webp", "jpeg"])
+@pytest.mark.parametrize("data", [b"nothing", b"II*\0\xff\xff\0\0", b"II*\0"])
+def test_exif_that_is_none_is_left_out_with_a_warning(format, data):
+    stream = io.BytesIO()
+    with pytest.warns(image_files.FileWarning, match="EXIF data cannot be read"):
+        write(Picture(COLOURS, exif=data), stream, format)
+    assert opened(stream.getvalue()).exif is None
 
 
 @pytest.mark.parametrize(
@@ -610,7 +688,8 @@ def test_extras_come_back_through_the_container(name):
 
 
 def test_names_are_those_of_the_container():
-    assert set(extras_of(PICTURES["all"])) == set(bitstream.EXTRAS)
+    both = extras_of(PICTURES["all"]) | extras_of(PICTURES["all-grey"])
+    assert set(both) == set(bitstream.EXTRAS)
     assert extras_of(PICTURES["rgb"]) == {}
 
 

@@ -1,0 +1,143 @@
+"""EXIF data: kept byte by byte where that is safe, and always of an upright picture."""
+
+import struct
+from typing import BinaryIO
+
+import PIL.ExifTags
+import PIL.Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+PREFIX = b"Exif\0\0"  # in front of the byte order mark, in JPEG and in Pillow
+_ORIENTATION = int(PIL.ExifTags.Base.Orientation)
+_SHORT = 3
+
+# Parts that describe a picture; in a TIFF file others say how it is stored.
+_DESCRIPTIONS = (
+    PIL.ExifTags.Base.ImageDescription,
+    PIL.ExifTags.Base.Make,
+    PIL.ExifTags.Base.Model,
+    PIL.ExifTags.Base.Software,
+    PIL.ExifTags.Base.DateTime,
+    PIL.ExifTags.Base.Artist,
+    PIL.ExifTags.Base.Copyright,
+)
+_FOLDERS = (PIL.ExifTags.IFD.Exif, PIL.ExifTags.IFD.GPSInfo)
+_UNREADABLE = "its EXIF data cannot be read and is left out"
+
+# What Pillow raises on damaged EXIF data.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+Notes = tuple[str, ...]
+
+
+def read(image: PIL.Image.Image) -> tuple[bytes | None, int, Notes]:
+    """EXIF data of a loaded image, the orientation it still has, and notes.
+
+    The data begins with its byte order mark, and its orientation is 1 or absent. Of data
+    that cannot be read nothing is kept and nothing is applied, with a note.
+    """
+    try:
+        exif = image.getexif()
+        orientation = exif.get(_ORIENTATION, 1)
+        orientation = orientation if isinstance(orientation, int) else 1
+        if isinstance(image, TiffImageFile):
+            return _described(exif), orientation, ()
+        raw = image.info.get("exif")
+        if raw is None and set(exif) - {_ORIENTATION}:
+            raw = exif.tobytes()  # it was kept as text
+    except _DAMAGE:
+        return None, 1, (_UNREADABLE,)
+    data, notes = upright(raw)
+    return data, orientation, notes
+
+
+def of_tiff(
+    stream: BinaryIO, offset: int, byte_order: str, big: bool
+) -> tuple[bytes | None, Notes]:
+    """What a directory of a TIFF file has of EXIF that describes the picture.
+
+    Nothing for BigTIFF with the high byte first, whose tags Pillow does not read.
+    """
+    if big and byte_order == ">":
+        return None, ()
+    exif = PIL.Image.Exif()
+    exif.endian, exif.bigtiff = byte_order, big
+    try:
+        exif.load_from_fp(stream, offset)
+        return _described(exif), ()
+    except _DAMAGE:
+        return None, (_UNREADABLE,)
+
+
+def upright(data: bytes | None) -> tuple[bytes | None, Notes]:
+    """EXIF data whose every orientation is 1, or None and a note if it is none.
+
+    All other bytes stay where they are: what a camera's maker notes is full of offsets.
+    """
+    data = without_prefix(data or b"")
+    if not data:
+        return None, ()
+    changed = bytearray(data)
+    try:
+        order = {b"II*\0": "<", b"MM\0*": ">"}[data[:4]]
+        (offset,) = struct.unpack_from(f"{order}I", data, 4)
+        seen: set[int] = set()
+        # The directory of the picture, and that of its thumbnail.
+        while offset and offset not in seen and len(seen) < 2:
+            seen.add(offset)
+            (count,) = struct.unpack_from(f"{order}H", data, offset)
+            for place in range(offset + 2, offset + 2 + 12 * count, 12):
+                (tag,) = struct.unpack_from(f"{order}H", data, place)
+                if tag == _ORIENTATION:
+                    struct.pack_into(
+                        f"{order}HIHH", changed, place + 2, _SHORT, 1, 1, 0
+                    )
+            following = offset + 2 + 12 * count
+            # Some writers leave out the last zero.
+            if following + 4 > len(data) and following <= len(data):
+                break
+            (offset,) = struct.unpack_from(f"{order}I", data, following)
+        PIL.Image.Exif().load(data)
+    except _DAMAGE:
+        return None, (_UNREADABLE,)
+    return bytes(changed), ()
+
+
+def descriptions(data: bytes) -> tuple[bytes | None, Notes]:
+    """Those parts of EXIF data that describe the picture, as new data, for a TIFF file."""
+    whole, notes = upright(data)
+    if whole is None:
+        return None, notes
+    exif = PIL.Image.Exif()
+    try:
+        exif.load(whole)
+        return _described(exif), ()
+    except _DAMAGE:
+        return None, (_UNREADABLE,)
+
+
+def without_prefix(data: bytes) -> bytes:
+    """From the byte order mark on."""
+    while data.startswith(PREFIX):
+        data = data[len(PREFIX) :]
+    return data
+
+
+def _described(exif: PIL.Image.Exif) -> bytes | None:
+    kept = PIL.Image.Exif()
+    for tag in _DESCRIPTIONS:
+        if tag in exif:
+            kept[tag] = exif[tag]
+    for folder in _FOLDERS:
+        if exif.get_ifd(folder):
+            kept[folder] = dict(exif.get_ifd(folder))
+    return without_prefix(kept.tobytes()) if len(kept) else None

@@ -1,0 +1,68 @@
+"""Every kind of image file, through the reader and through both packages."""
+
+import io
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import image_matrix
+import numpy as np
+import pytest
+
+from codec_jax import image_files
+from pim_jax.data.images import read_image, read_pixels
+from pim_jax.io import images
+
+CASES = image_matrix.cases()
+
+
+def test_the_matrix_is_large():
+    assert len({case.name for case in CASES}) == len(CASES) >= 200
+
+
+def test_threads_read_alike_and_leave_the_filters_of_warnings_alone():
+    before = list(warnings.filters)
+    some = [io.BytesIO(case.data) for case in CASES[::5]]
+    alone = [images.read(file).samples for file in some]
+    with ThreadPoolExecutor(8) as pool:
+        again = [io.BytesIO(case.data) for case in CASES[::5]]
+        together = [found.samples for found in pool.map(images.read, again)]
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert warnings.filters == before
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Without a suffix: the content decides."""
+    return tmp_path_factory.mktemp("matrix") / "image"
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_every_kind_is_read_right_by_both_packages(case, path):
+    found = images.read(io.BytesIO(case.data))
+    allowed = case.tolerance + 1e-9
+    assert found.samples.shape == case.samples.shape
+    shown = np.ones(case.samples.shape[:2], bool)
+    if case.alpha is None or (case.alpha == 1).all():
+        assert found.alpha is None
+    else:
+        assert np.abs(found.alpha / found.white - case.alpha).max() <= allowed
+        shown = case.alpha > 0
+    difference = np.abs(found.samples / found.white - case.samples)[shown]
+    assert difference.max() <= allowed
+    path.write_bytes(case.data)
+    picture = image_files.read(path)
+    rounded = np.rint(255 * case.samples)[shown]
+    assert picture.grey == (case.samples.shape[2] == 1)
+    difference = np.abs(picture.pixels[shown] - rounded)
+    assert difference.max() <= np.ceil(255 * case.tolerance)
+
+    if found.alpha is not None:
+        with pytest.raises(ValueError, match="of its pixels are transparent"):
+            read_image(path)
+        return
+    np.testing.assert_array_equal(read_pixels(path), picture.pixels)
+    image = read_image(path)
+    assert image.dtype == np.float32
+    assert image.shape == picture.pixels.shape
+    assert np.abs(image - case.samples).max() <= case.tolerance + 1e-7
