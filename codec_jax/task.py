@@ -252,7 +252,7 @@ def make_lambdas(
     Raises: ValueError for another number of weights than of rates, weights that are not
       positive and ascending, or none for a distortion that has no default.
     """
-    given = tuple(options.get("lambdas", ()))
+    given = tuple(float(value) for value in options.get("lambdas", ()))
     if not given:
         names = _listed(options.distortion)
         try:
