@@ -71,7 +71,9 @@ def test_each_distortion_has_its_scale_of_lambda():
         assert len(row) == len(LAMBDAS)
         assert list(row) == sorted(set(row))
         assert objective.lambdas_for(name, LAMBDAS) == pytest.approx(row)
-    assert {"ms-ssim", "lpips-alex", "pim-1", "pim-5"} <= set(objective.DISTORTION_LAMBDAS)
+    assert {"ms-ssim", "lpips-alex", "pim-1", "pim-5"} <= set(
+        objective.DISTORTION_LAMBDAS
+    )
 
 
 def test_lambdas_of_ms_ssim_are_compressais():
