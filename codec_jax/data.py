@@ -7,14 +7,17 @@ Batch k depends on the seed and on k alone.
 """
 
 import concurrent.futures
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
+from absl import logging
 
 from pim_jax.data import batching
+from pim_jax.data.clip_folder import listed
 from pim_jax.data.images import SUFFIXES, read_pixels
 
 # First words of the random keys, so that no two uses share numbers.
@@ -46,36 +49,70 @@ def find_images(folders: str) -> list[Path]:
         if not files:
             raise FileNotFoundError(f"no image file ({', '.join(SUFFIXES)}) in {root}")
         # A folder may lie inside another: no file is to be trained on and held out.
-        found |= {path.resolve(): path for path in files}
+        # (`Path.resolve` raises for a link that leads to itself.)
+        found |= {Path(os.path.realpath(path)): path for path in files}
     return [*found.values()]
 
 
 def read_folders(folders: str, validation_fraction: float) -> dict[str, Images]:
     """All images of folders, decoded into memory: 'train' and 'validation'.
 
-    Every so many-th file is kept for validation, by name. Three bytes for each pixel.
+    Files that cannot be read are named in the log, counted, and left out. Of the others
+    every so many-th is kept for validation, by name. Three bytes for each pixel.
 
     Args:
       folders: see `find_images`.
       validation_fraction: share of the files for validation, at least one.
 
-    Raises: FileNotFoundError as `find_images`; ValueError for a damaged file, or a
+    Raises: FileNotFoundError as `find_images`; ValueError if no file can be read, or for a
       fraction that leaves one part empty.
     """
     files = find_images(folders)
-    held_out = max(1, round(len(files) * validation_fraction))
-    if not 0 <= validation_fraction < 1 or held_out >= len(files):
-        raise ValueError(
-            f"data.validation_fraction {validation_fraction} of {len(files)} images "
-            "leaves none for training or is outside 0..1"
-        )
-    kept = set(np.linspace(0, len(files) - 1, held_out).round().astype(int).tolist())
-    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        decoded = list(pool.map(read_pixels, files))
+    _held_out(len(files), validation_fraction)  # before they are read
+    decoded = _decoded(files)
+    kept = _held_out(len(decoded), validation_fraction)
     return {
         "train": [image for i, image in enumerate(decoded) if i not in kept],
         "validation": [image for i, image in enumerate(decoded) if i in kept],
     }
+
+
+def _held_out(count: int, fraction: float) -> set[int]:
+    """Which of so many images are for validation."""
+    held_out = max(1, round(count * fraction))
+    if not 0 <= fraction < 1 or held_out >= count:
+        raise ValueError(
+            f"data.validation_fraction {fraction} of {count} images "
+            "leaves none for training or is outside 0..1"
+        )
+    return set(np.linspace(0, count - 1, held_out).round().astype(int).tolist())
+
+
+def _decoded(files: list[Path]) -> list[np.ndarray]:
+    """The images that can be read; the log names the others, with the reason.
+
+    Raises: ValueError if there is none.
+    """
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(_pixels_or_reason, files))
+    reasons = [reason for reason in found if isinstance(reason, str)]
+    if len(reasons) == len(files):
+        raise ValueError(
+            f"data.image_dir: none of the {len(files)} images can be read: "
+            + listed(reasons)
+        )
+    for reason in reasons:
+        logging.warning("image skipped: %s", reason)
+    if reasons:
+        logging.warning("%d of %d images skipped", len(reasons), len(files))
+    return [image for image in found if not isinstance(image, str)]
+
+
+def _pixels_or_reason(path: Path) -> np.ndarray | str:
+    try:
+        return read_pixels(path)
+    except (ValueError, FileNotFoundError) as error:  # a link may lead nowhere
+        return str(error)
 
 
 class TfdsImages(Sequence):  # type: ignore[type-arg]

@@ -1,6 +1,8 @@
 """Training of a codec as a task for the loop: model, objective and data meet here."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
+from absl import logging
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import pim_jax
@@ -22,7 +25,45 @@ from pim_jax.training.task import Task, TrainState, gradient_update, initial_sta
 # Crops of the validation at a time.
 _AT_ONCE = 4
 
-Distortion = Callable[[Array, Array], Float[Array, " n"]]
+Metric = Callable[[Array, Array], Float[Array, " n"]]
+# What the PSNR in the scores says already.
+_SAID_BY_PSNR = ("mse", "psnr")
+
+
+@dataclasses.dataclass(frozen=True)
+class Distortion:
+    """A weighted sum of metrics between images in [0, 1] and decoded ones: (n,).
+
+    Equal ones are equal keys of `jax.jit`.
+
+    Attributes:
+      names: of the metrics.
+      metrics: each (images, decoded) -> (n,).
+      factors: what each is multiplied by.
+      minimum_size: smallest height and width of the images in pixels.
+    """
+
+    names: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    factors: tuple[float, ...]
+    minimum_size: int = 1
+
+    def __call__(self, images: Array, decoded: Array) -> Float[Array, " n"]:
+        """The weighted sum."""
+        return self.total(self.each(images, decoded))
+
+    def each(self, images: Array, decoded: Array) -> dict[str, Float[Array, " n"]]:
+        """Every metric by its name, without its weight."""
+        values = (metric(images, decoded) for metric in self.metrics)
+        return dict(zip(self.names, values, strict=True))
+
+    def total(self, each: Mapping[str, Float[Array, " n"]]) -> Float[Array, " n"]:
+        """The weighted sum of what `each` returned."""
+        weighted = zip(self.factors, self.names, strict=True)
+        return sum(factor * each[name] for factor, name in weighted)  # type: ignore
+
+
+SQUARED_ERROR = Distortion(("mse",), (objective.squared_error,), (1.0,))
 
 
 def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task:
@@ -43,6 +84,10 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
         scaled(config.optimizer.factors),
     )
     loss = make_loss(model, config.objective, config.steps, axis_name)
+    distortion = make_distortion(config.objective.distortion, config.objective.weights)
+    lambdas = make_lambdas(config.objective, model)
+    _check_crops(config, distortion.minimum_size)
+    _tell_of_lambdas(config, lambdas)
     first_params = _first_params(config.start_from, model)
 
     def batches(
@@ -64,7 +109,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
     )
 
     def held_out(state: TrainState) -> Mapping[str, float]:
-        return validation_scores(state.ema_params, model, crops)
+        return validation_scores(state.ema_params, model, crops, distortion, lambdas)
 
     def decoded(state: TrainState) -> np.ndarray:
         return picture(state.ema_params, model, crops[:4])
@@ -119,12 +164,14 @@ def make_loss(
 
     Args:
       model: the architecture.
-      options: `distortion`, `weights`, `quantization`, `alpha`, `expected_gradient`,
-        `balance`, `lambda_warmup_steps`, `lambda_start`, see `configs/codec.py`.
+      options: `distortion`, `weights`, `lambdas`, `quantization`, `alpha`,
+        `expected_gradient`, `balance`, `lambda_warmup_steps`, `lambda_start`, see
+        `configs/codec.py`.
       steps: length of the run, over which alpha goes from its first to its last value.
       axis_name: the pmap axis, or None under jit.
 
-    Raises: ValueError for an unknown quantization; and as `make_distortion`.
+    Raises: ValueError for an unknown quantization; and as `make_distortion` and
+      `make_lambdas`.
     """
     quantization, averaged = options.quantization, options.expected_gradient
     try:
@@ -132,8 +179,9 @@ def make_loss(
     except ValueError as error:
         raise ValueError(f"objective.{error}") from error
     distortion = make_distortion(options.distortion, options.weights)
+    lambdas = make_lambdas(options, model)
     codec = Codec(model)
-    middle = float(np.exp(np.mean(np.log(model.lambdas))))
+    middle = float(np.exp(np.mean(np.log(lambdas))))
 
     def loss(
         params: Any, batch: Mapping[str, Array], key: PRNGKeyArray, step: Array
@@ -148,22 +196,20 @@ def make_loss(
         )
         pixels = images.shape[1] * images.shape[2]
         bpp, hyper_bpp = passed.bits / pixels, passed.hyper_bits / pixels
-        weight = objective.lambda_at(rate, model.lambdas)
+        weight = objective.lambda_at(rate, lambdas)
         warm = objective.warmed_up(
             step, options.lambda_warmup_steps, options.lambda_start
         )
+        each = distortion.each(images, passed.images)
         value = objective.lagrangian(
-            bpp,
-            distortion(images, passed.images),
-            weight * warm,
-            options.balance,
-            middle,
+            bpp, distortion.total(each), weight * warm, options.balance, middle
         )
         error = objective.squared_error(images, passed.images)
         return value, {
             "bpp": jnp.mean(bpp),
             "hyper_bpp": jnp.mean(hyper_bpp),
             "psnr": jnp.mean(objective.psnr(error)),
+            **{k: jnp.mean(v) for k, v in each.items() if k not in _SAID_BY_PSNR},
         }
 
     return loss
@@ -177,31 +223,97 @@ def make_distortion(names: str, factors: tuple[float, ...]) -> Distortion:
         `pim_jax.load` on images clipped to [0, 1].
       factors: of each.
 
-    Raises: ValueError for another number of factors than of names, or an unknown name.
+    Raises: ValueError for another number of factors than of names, or an unknown name or
+      one that comes twice.
     """
-    listed = names.split(",")
-    if "" in listed:
-        raise ValueError(
-            f"objective.distortion: expected names with commas, found {names!r}"
-        )
+    listed = _listed(names)
     if len(listed) != len(factors):
         raise ValueError(
             f"objective.distortion has {len(listed)} names, {names!r}, but "
             f"objective.weights {tuple(factors)}"
         )
-    parts: list[Distortion] = [
-        objective.squared_error if name == "mse" else _clipped(pim_jax.load(name))
-        for name in listed
-    ]
-
-    def distortion(images: Array, decoded: Array) -> Array:
-        values = [part(images, decoded) for part in parts]
-        return sum(w * v for w, v in zip(factors, values, strict=True))  # type: ignore
-
-    return distortion
+    loaded = {name: pim_jax.load(name) for name in listed if name != "mse"}
+    metrics: dict[str, Metric] = dict.fromkeys(listed, objective.squared_error)
+    metrics |= {name: _clipped(metric) for name, metric in loaded.items()}
+    smallest = max([1, *(metric.minimum_size for metric in loaded.values())])
+    return Distortion((*metrics,), (*metrics.values(),), tuple(factors), smallest)
 
 
-def _clipped(metric: Any) -> Distortion:
+def make_lambdas(
+    options: ml_collections.ConfigDict, model: CodecConfig
+) -> tuple[float, ...]:
+    """The weight of the distortion at each rate of the model.
+
+    Args:
+      options: `lambdas`, and `distortion`, which decides where `lambdas` is empty:
+        squared error's weights if it is among the names, else those of the first name.
+      model: its `lambdas` name the rates, and are the weights of squared error.
+
+    Raises: ValueError for another number of weights than of rates, weights that are not
+      positive and ascending, or none for a distortion that has no default.
+    """
+    given = tuple(float(value) for value in options.get("lambdas", ()))
+    if not given:
+        names = _listed(options.distortion)
+        try:
+            scale = "mse" if "mse" in names else names[0]
+            return objective.lambdas_for(scale, model.lambdas)
+        except ValueError as error:
+            raise ValueError(
+                f"objective.lambdas is empty, but {error}; give {len(model.lambdas)}, "
+                "which `python -m tests.benchmarks.lambdas` measures"
+            ) from error
+    if len(given) != len(model.lambdas):
+        raise ValueError(
+            f"objective.lambdas has {len(given)} weights, {given}, expected "
+            f"{len(model.lambdas)}, one for each rate in model.lambdas"
+        )
+    rising = all(a < b for a, b in itertools.pairwise(given))
+    if not rising or not all(0 < value < math.inf for value in given):
+        raise ValueError(
+            f"objective.lambdas is {given}, expected positive and ascending"
+        )
+    return given
+
+
+def _listed(names: str) -> list[str]:
+    listed = names.split(",")
+    if "" in listed or len(set(listed)) < len(listed):
+        raise ValueError(
+            "objective.distortion: expected different names with commas, found "
+            f"{names!r}"
+        )
+    return listed
+
+
+def _check_crops(config: ml_collections.ConfigDict, smallest: int) -> None:
+    for key in ("crop", "validation_crop"):
+        if 0 < config.data[key] < smallest:  # what is not positive is told elsewhere
+            raise ValueError(
+                f"data.{key} is {config.data[key]}, but the distortion "
+                f"{config.objective.distortion!r} needs at least {smallest} pixels"
+            )
+
+
+def _tell_of_lambdas(
+    config: ml_collections.ConfigDict, lambdas: tuple[float, ...]
+) -> None:
+    """Logs the weights of another distortion than squared error."""
+    names = config.objective.distortion
+    if names == "mse":
+        return
+    shown = ", ".join(f"{value:.4g}" for value in lambdas)
+    logging.info("lambda of %s at each rate: %s", names, shown)
+    if not config.start_from and not config.objective.get("lambdas", ()):
+        logging.warning(
+            "the default lambdas of %s are for going on from a codec that was trained "
+            "for squared error; config.start_from names none, so this starts from "
+            "random weights",
+            names,
+        )
+
+
+def _clipped(metric: Any) -> Metric:
     def apply(images: Array, decoded: Array) -> Array:
         inside = ops.upper_bound(ops.lower_bound(decoded, 0.0), 1.0)
         return metric(images, inside)
@@ -242,49 +354,80 @@ def scaled(factors: Mapping[str, float]) -> optax.GradientTransformation:
 
 
 def validation_scores(
-    params: Any, model: CodecConfig, crops: np.ndarray
+    params: Any,
+    model: CodecConfig,
+    crops: np.ndarray,
+    distortion: Distortion = SQUARED_ERROR,
+    lambdas: tuple[float, ...] | None = None,
 ) -> dict[str, float]:
-    """Rounded, not coded: bpp and PSNR at each rate, and the Lagrangian at the middle.
+    """Rounded, not coded: bpp, PSNR and what is trained, at each rate, and R + lambda D.
 
     Args:
       params: weights.
       model: their architecture.
       crops: uint8 (n, h, w, 3).
+      distortion: what is trained.
+      lambdas: its weight at each rate; the model's if None.
+
+    Returns: 'bpp_0', 'psnr_0' and so on; 'ms-ssim_0' and so on of each metric that is
+      trained, squared error aside; 'log_lagrangian', the mean over the rates of
+      log(R + lambda D), absent where a metric is so negative that there is no logarithm.
     """
     scores: dict[str, float] = {}
     values = []
-    for rate, weight in enumerate(model.lambdas):
+    for rate, weight in enumerate(lambdas or model.lambdas):
         parts = [
-            _rounded(params, model, crops[i : i + _AT_ONCE], rate)
+            rounded(params, model, distortion, crops[i : i + _AT_ONCE], rate)
             for i in range(0, len(crops), _AT_ONCE)
         ]
-        bpp, error = (np.concatenate(p) for p in zip(*parts, strict=True))
+        bpp, error, each = jax.tree.map(lambda *x: np.concatenate(x), *parts)
         scores[f"bpp_{rate}"] = float(np.mean(bpp))
         scores[f"psnr_{rate}"] = float(jnp.mean(objective.psnr(jnp.asarray(error))))
-        values.append(np.log(np.mean(bpp + weight * error)))
-    # The logarithm counts a per cent alike at every rate.
-    scores["log_lagrangian"] = float(np.mean(values))
+        for name, value in each.items():
+            if name not in _SAID_BY_PSNR:
+                scores[f"{name}_{rate}"] = float(np.mean(value))
+        values.append(float(np.mean(bpp + weight * distortion.total(each))))
+    if min(values) > 0:
+        # The logarithm counts a per cent alike at every rate.
+        scores["log_lagrangian"] = float(np.mean(np.log(values)))
     return scores
 
 
-def _rounded(
-    params: Any, model: CodecConfig, crops: np.ndarray, rate: float
-) -> tuple[np.ndarray, np.ndarray]:
+def rounded(
+    params: Any,
+    model: CodecConfig,
+    distortion: Distortion,
+    crops: np.ndarray,
+    rate: float,
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """What crops become at a rate with rounding, as 8 bits, without coding them.
+
+    Args:
+      params: weights.
+      model: their architecture.
+      distortion: what to measure.
+      crops: uint8 (n, h, w, 3).
+      rate: position in `model.lambdas`, also between two.
+
+    Returns: bpp (n,), squared error (n,), and each metric of the distortion (n,).
+    """
     images = jnp.asarray(crops, jnp.float32) / 255
-    bpp, error = _rounded_jit(params, model, images, jnp.full(len(crops), rate * 1.0))
-    return np.asarray(bpp), np.asarray(error)
+    at = jnp.full(len(crops), rate, jnp.float32)
+    measured = _rounded_jit(params, model, distortion, images, at)
+    return jax.tree.map(np.asarray, measured)
 
 
 def _measure(
-    params: Any, model: CodecConfig, images: Array, rate: Array
-) -> tuple[Array, Array]:
+    params: Any, model: CodecConfig, distortion: Distortion, images: Array, rate: Array
+) -> tuple[Array, Array, dict[str, Array]]:
     passed: Any = Codec(model).apply({"params": params}, images, rate)
     shown = ops.eight_bits(passed.images) / 255
     bpp = passed.bits / (images.shape[1] * images.shape[2])
-    return bpp, objective.squared_error(images, shown)
+    error = objective.squared_error(images, shown)
+    return bpp, error, distortion.each(images, shown)
 
 
-_rounded_jit = jax.jit(_measure, static_argnums=1)
+_rounded_jit = jax.jit(_measure, static_argnums=(1, 2))
 
 
 def picture(params: Any, model: CodecConfig, crops: np.ndarray) -> np.ndarray:

@@ -54,6 +54,10 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
     # 'mse' on the scale 0..255, or names of pim_jax.METRICS; several with commas.
     config.objective.distortion = "mse"
     config.objective.weights = (1.0,)  # of each, times lambda
+    # lambda at each rate, on the scale of the distortion. Empty: its defaults in
+    # codec_jax.objective for the rates of model.lambdas, which are those of 'mse'. With
+    # several names they are those of 'mse' if it is among them, else of the first.
+    config.objective.lambdas = ()
     # What replaces rounding: 'mixed', 'noise', 'straight_through', 'soft_round'.
     config.objective.quantization = "mixed"
     config.objective.alpha = (1.0, 16.0)  # of soft rounding, first and last step

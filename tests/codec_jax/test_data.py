@@ -88,7 +88,7 @@ def test_fractions_that_leave_nothing(folder, fraction):
         data.read_folders(str(folder), fraction)
 
 
-def test_wrong_folders_and_damaged_files(folder, tmp_path):
+def test_wrong_folders(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such folder: .*none"):
         data.read_folders(str(tmp_path / "none"), 0.1)
     for name in ("", f"{folder},"):
@@ -99,9 +99,66 @@ def test_wrong_folders_and_damaged_files(folder, tmp_path):
         data.read_folders(f"{folder},{folder / 'empty'}", 0.1)
     with pytest.raises(FileNotFoundError, match=r"no such folder: .*a\.png"):
         data.read_folders(str(folder / "a.png"), 0.1)
+
+
+def add_odd_files(folder):
+    """Files that no training can use, among them in the order of names; their names."""
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"cannot read the image .*broken\.png"):
-        data.read_folders(str(folder), 0.1)
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "sub" / "text.png").write_text("not an image")
+    PIL.Image.new("CMYK", (40, 50)).save(folder / "zz press.jpg")
+    clear = np.zeros((40, 50, 4), np.uint8)
+    PIL.Image.fromarray(clear).save(folder / "clear.webp", lossless=True)
+    (folder / "folder.png").mkdir()
+    (folder / "nowhere.png").symlink_to(folder / "no such.png")
+    (folder / "itself.png").symlink_to(folder / "itself.png")
+    return (
+        "broken.png",
+        "empty.jpg",
+        "text.png",
+        "zz press.jpg",
+        "clear.webp",
+        "folder.png",
+        "nowhere.png",
+        "itself.png",
+    )
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """What is logged as a warning."""
+    said = []
+    monkeypatch.setattr(
+        data.logging, "warning", lambda text, *values: said.append(text % values)
+    )
+    return said
+
+
+def test_odd_files_are_named_counted_and_skipped(folder, warnings):
+    """All others are trained on and held out as if those were not there."""
+    expected = data.read_folders(str(folder), 0.3)
+    assert not warnings
+    odd = add_odd_files(folder)
+    found = data.read_folders(str(folder), 0.3)
+    for part, images in expected.items():
+        assert seeds(found[part]) == seeds(images)
+    *named, counted = warnings
+    assert counted == "8 of 18 images skipped"
+    for name in odd:
+        assert [name in text for text in named].count(True) == 1, name
+
+
+def test_only_odd_files_are_an_error(folder, tmp_path):
+    (tmp_path / "odd" / "sub").mkdir(parents=True)
+    save(tmp_path / "odd" / "a.png", gradient_image(8, 8))
+    add_odd_files(tmp_path / "odd")
+    with pytest.raises(ValueError, match="1 images leaves none for training"):
+        data.read_folders(str(tmp_path / "odd"), 0.1)
+    (tmp_path / "odd" / "a.png").unlink()
+    with pytest.raises(
+        ValueError, match=r"none of the 8 images can be read: .*broken\.png.*press"
+    ):
+        data.read_folders(str(tmp_path / "odd"), 0.1)
 
 
 def test_one_image_cannot_be_split(tmp_path):

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import pim_jax
 from codec_jax import objective
 from codec_jax.models.config import LAMBDAS
+from pim_jax.metrics import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,47 @@ def test_balance_changes_what_images_count_not_what_is_best_for_one():
         lambda b, e: objective.lagrangian(b, e, weight, 0.5, reference), (0, 1)
     )(bpp, error)
     np.testing.assert_allclose(slopes[1] / slopes[0], weight, rtol=1e-5)
+
+
+def test_each_distortion_has_its_scale_of_lambda():
+    """A row ascends as the first one, that of squared error, does; names are metrics."""
+    assert objective.DISTORTION_LAMBDAS["mse"] == LAMBDAS
+    for name, row in objective.DISTORTION_LAMBDAS.items():
+        assert name in METRICS
+        assert len(row) == len(LAMBDAS)
+        assert list(row) == sorted(set(row))
+        assert objective.lambdas_for(name, LAMBDAS) == pytest.approx(row)
+    assert {"ms-ssim", "lpips-alex", "pim-1", "pim-5"} <= set(
+        objective.DISTORTION_LAMBDAS
+    )
+
+
+def test_lambdas_of_ms_ssim_are_compressais():
+    """`compressai.zoo`'s table of eight qualities, for 1 - MS-SSIM."""
+    published = (2.4, 4.58, 8.73, 16.64, 31.73, 60.5, 115.37, 220.0)
+    assert objective.lambdas_for("ms-ssim", LAMBDAS) == pytest.approx(published)
+    assert objective.lambdas_for("ms-ssim", (0.0067,)) == pytest.approx((8.73,))
+
+
+def test_lambdas_between_and_beyond_the_published_ones():
+    """Geometric, also beyond the ends."""
+    found = objective.lambdas_for("ms-ssim", (0.0009, np.sqrt(0.18 * 0.0932), 1.8))
+    first = np.log(4.58 / 2.4) / np.log(0.0035 / 0.0018)
+    last = np.log(220 / 115.37) / np.log(0.18 / 0.0932)
+    expected = (2.4 * 0.5**first, np.sqrt(220 * 115.37), 220 * 10**last)
+    assert found == pytest.approx(expected)
+    assert objective.lambdas_for("mse", (0.01, 2.0)) == pytest.approx((0.01, 2.0))
+    with pytest.raises(ValueError, match=r"no default lambdas for 'gmsd', only .*ssim"):
+        objective.lambdas_for("gmsd", LAMBDAS)
+
+
+def test_lambdas_of_one_error_on_two_scales(pair):
+    """The metric 'psnr' is the squared error of images in [0, 1]."""
+    one, other = (objective.lambdas_for(n, LAMBDAS[:2]) for n in ("mse", "psnr"))
+    images = [jnp.tile(x, (1, 2, 2, 1)).clip(0, 1) for x in pair]
+    error, small = objective.squared_error(*images), pim_jax.load("psnr")(*images)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a * error, b * small, rtol=1e-5)
 
 
 def test_lambda_at_rates_and_between():

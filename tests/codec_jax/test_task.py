@@ -1,11 +1,14 @@
 """Training of codecs by the one loop: it learns, and the same way on all devices."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import PIL.Image
 import pytest
+import skimage.data
 
 import pim_jax
 from codec_jax import objective, task, weights
@@ -97,24 +100,77 @@ def test_scores_and_pictures(once):
     assert all(np.isfinite(value) for value in scores.values())
 
 
-def test_scores_are_those_of_rounding_and_8_bits():
-    """Computed again for all crops at once; the Lagrangian is of means, in its log."""
+class ByHand(NamedTuple):
+    """Crops through a codec of two rates, all at once."""
+
+    model: CodecConfig
+    params: Any
+    crops: np.ndarray
+    bpp: list[np.ndarray]
+    shown: list[np.ndarray]  # of 0..255
+
+    def scores(self, *given):
+        return task.validation_scores(self.params, self.model, self.crops, *given)
+
+    def error(self, rate):
+        return np.mean((self.shown[rate] - self.crops) ** 2, (1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def by_hand():
     model = CodecConfig(filters=4, latents=6, lambdas=(0.002, 0.1), prior="factorized")
     params = task.init_params(model, jax.random.key(0))
     crops = np.random.default_rng(0).integers(0, 256, (5, 16, 32, 3)).astype(np.uint8)
-    scores, logs = task.validation_scores(params, model, crops), []
-    for rate, weight in enumerate(model.lambdas):
-        images = jnp.asarray(crops, jnp.float32) / 255
-        at = jnp.full(5, float(rate))
-        passed = Codec(model).apply({"params": params}, images, at)
-        shown = np.rint(255 * np.clip(passed.images, 0, 1))
-        error = np.mean((shown - crops) ** 2, (1, 2, 3))
-        bpp = np.asarray(passed.bits) / (16 * 32)
+    apply = jax.jit(Codec(model).apply)
+    images = jnp.asarray(crops, jnp.float32) / 255
+    passed = [apply({"params": params}, images, jnp.full(5, float(r))) for r in (0, 1)]
+    bpp = [np.asarray(x.bits) / (16 * 32) for x in passed]
+    shown = [np.rint(255 * np.clip(x.images, 0, 1)) for x in passed]
+    return ByHand(model, params, crops, bpp, shown)
+
+
+def test_scores_are_those_of_rounding_and_8_bits(by_hand):
+    """Computed again for all crops at once; the Lagrangian is of means, in its log."""
+    scores, logs = by_hand.scores(), []
+    for rate, weight in enumerate(by_hand.model.lambdas):
+        error, bpp = by_hand.error(rate), by_hand.bpp[rate]
         assert scores[f"bpp_{rate}"] == pytest.approx(bpp.mean(), rel=1e-4)
         psnr = np.mean(10 * np.log10(255**2 / error))
         assert scores[f"psnr_{rate}"] == pytest.approx(psnr, abs=0.01)
         logs.append(np.log(np.mean(bpp + weight * error)))
     assert scores["log_lagrangian"] == pytest.approx(np.mean(logs), abs=2e-3)
+
+
+def test_scores_are_of_the_distortion_that_is_trained(by_hand):
+    """Beside PSNR its own values, and its weights in the Lagrangian."""
+    distortion, lambdas = task.make_distortion("mse,ssim", (0.5, 3.0)), (0.7, 40.0)
+    scores, logs = by_hand.scores(distortion, lambdas), []
+    of_one_rate = {name for name in scores if name.endswith("_1")}
+    assert of_one_rate == {"bpp_1", "psnr_1", "ssim_1"}
+    for rate, weight in enumerate(lambdas):
+        pair = (np.float32(x) / 255 for x in (by_hand.crops, by_hand.shown[rate]))
+        values = np.asarray(pim_jax.load("ssim")(*pair))
+        assert scores[f"ssim_{rate}"] == pytest.approx(values.mean(), abs=1e-4)
+        total = 0.5 * by_hand.error(rate) + 3 * values
+        logs.append(np.log(np.mean(by_hand.bpp[rate] + weight * total)))
+    assert scores["log_lagrangian"] == pytest.approx(np.mean(logs), abs=2e-3)
+
+
+def test_a_run_scores_what_it_trains(make_config):
+    """With the default weights of its distortion."""
+    seen = []
+
+    def spy(*given):
+        seen.append(given)
+        return {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "validation_scores", spy)
+        made = task.make(make_config(changes={"objective.distortion": "ms-ssim"}))
+        made.evaluations["validation"](made.init(jax.random.key(0)))
+    *_, distortion, lambdas = seen[0]
+    assert distortion.names == ("ms-ssim",)
+    assert lambdas == pytest.approx((16.64,))
 
 
 @pytest.mark.parametrize("how", ["jit", "pmap"])
@@ -315,6 +371,75 @@ def test_the_loss_is_rate_plus_lambda_times_squared_error(make_config):
     assert found["psnr"] == pytest.approx(psnr, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("changes", "weight"),
+    [
+        ({"objective.distortion": "ms-ssim"}, 16.64),
+        ({"objective.distortion": "ssim", "objective.lambdas": (9.0,)}, 9.0),
+    ],
+)
+def test_the_loss_takes_the_scale_of_its_distortion(make_config, changes, weight):
+    """R + lambda D for one rate, with CompressAI's lambda of MS-SSIM at 0.013."""
+    value, found, _, _ = loss_at(make_config, changes)
+    expected = found["bpp"] + weight * found[changes["objective.distortion"]]
+    assert value == pytest.approx(expected, rel=1e-4)
+
+
+def lambdas_of(make_config, changes, variants="mbt2018-mean,gpu"):
+    config = make_config(variants, changes)
+    return task.make_lambdas(config.objective, CodecConfig.from_dict(config.model))
+
+
+def test_lambdas_of_distortions(make_config):
+    """Its own by default; of a sum, squared error's if that is in it."""
+    of_mse = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
+    of_ms_ssim = (2.4, 4.58, 8.73, 16.64, 31.73, 60.5)
+    for names, expected in (
+        ("mse", of_mse),
+        ("ms-ssim", of_ms_ssim),
+        ("ssim,mse", of_mse),
+        ("ms-ssim,vif", of_ms_ssim),
+    ):
+        found = lambdas_of(make_config, {"objective.distortion": names})
+        assert found == pytest.approx(expected), names
+    one = lambdas_of(make_config, {"objective.distortion": "ms-ssim"}, "bls2017")
+    assert one == pytest.approx((16.64,))
+    given = {"objective.distortion": "vif", "objective.lambdas": (1, 2, 3, 4, 5, 6)}
+    assert lambdas_of(make_config, given) == (1, 2, 3, 4, 5, 6)
+
+
+def test_default_lambdas_keep_the_rates_of_a_trained_codec():
+    """They are near the slopes -dR/dD of a packaged codec at its rates.
+
+    With the lambdas of squared error for MS-SSIM, a thousand times smaller, training
+    emptied the latents of such a codec.
+    """
+    params, model = weights.to_train_further("ms64")
+    coffee = skimage.data.coffee()
+    crops = np.stack([coffee[:176, :176], coffee[-176:, -176:]])
+    distortion = task.make_distortion("ms-ssim", (1.0,))
+    points = []
+    for rate in (2, 3):
+        bpp, error, each = task.rounded(params, model, distortion, crops, rate)
+        points.append([bpp.mean(), error.mean(), each["ms-ssim"].mean()])
+    bits, *distortions = np.diff(points, axis=0)[0]
+    for name, change in zip(("mse", "ms-ssim"), distortions, strict=True):
+        low, high = objective.lambdas_for(name, model.lambdas)[2:4]
+        assert low / 2 < -bits / change < high * 2, name
+
+
+def test_starting_from_random_weights_is_noted(make_config, tmp_path, monkeypatch):
+    """The defaults of other distortions than squared error are for a trained codec."""
+    said = []
+    monkeypatch.setattr(task.logging, "warning", lambda text, *_: said.append(text))
+    make = {"objective.distortion": "ms-ssim"}
+    task.make(make_config())
+    task.make(make_config(changes={**make, "objective.lambdas": (20.0,)}))
+    assert not said
+    task.make(make_config(changes=make))
+    assert "random weights" in said.pop()
+
+
 def test_images_of_a_batch_train_different_rates(make_config):
     """Weights between the lowest and the highest lambda, another for every image."""
     seen = []
@@ -429,6 +554,28 @@ def test_a_module_with_the_factor_zero_stands_still(make_config, tmp_path):
         ({"objective.weights": ()}, ValueError, "objective.weights"),
         ({"objective.distortion": "mze"}, ValueError, "'mze' is neither a metric"),
         ({"objective.distortion": ""}, ValueError, "objective.distortion: expected"),
+        (
+            {"objective.distortion": "ssim,ssim", "objective.weights": (1.0, 1.0)},
+            ValueError,
+            "objective.distortion: expected different names",
+        ),
+        (
+            {"objective.distortion": "fsim"},
+            ValueError,
+            "objective.lambdas is empty, .*'fsim', only for mse, .*give 1",
+        ),
+        ({"objective.lambdas": (1.0, 2.0)}, ValueError, "lambdas has 2 .* expected 1"),
+        ({"objective.lambdas": (-1.0,)}, ValueError, "objective.lambdas is .*positive"),
+        (
+            {"objective.lambdas": (2.0, 1.0, 3.0), **THREE_RATES},
+            ValueError,
+            "objective.lambdas is .*ascending",
+        ),
+        (
+            {"objective.distortion": "vif", "objective.lambdas": (1.0,)},
+            ValueError,
+            "data.crop is 16, but the distortion 'vif' needs at least 41 pixels",
+        ),
         ({"objective.quantization": "hard"}, ValueError, "quantization is 'hard'"),
         (
             {"objective.expected_gradient": True, **SOFT},
