@@ -27,8 +27,10 @@ from rich import progress as rich_progress
 
 from pim_jax.data import clips, frame_runs
 from pim_jax.data.clip_folder import (
+    DIGESTS,
     PACKAGED_CLIPS,
     Clip,
+    Digests,
     find_clips,
     listed,
     packaged_clips,
@@ -63,7 +65,7 @@ class FramePairs(tfds.core.GeneratorBasedBuilder):
 
     # tfds stores this name. It is the same when this file is run as a program.
     __module__ = "pim_jax.data.video"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
         image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
@@ -84,6 +86,7 @@ class FramePairs(tfds.core.GeneratorBasedBuilder):
             skipped=config.skipped,
             incomplete={},
             without_pairs=[],
+            remarks={},
             runs={split: [] for split in config.splits},
         )
         return {split: self._generate_examples(split) for split in config.splits}
@@ -110,9 +113,16 @@ class FramePairs(tfds.core.GeneratorBasedBuilder):
 
     def _runs(self, clip: Clip, progress: "_Progress") -> Iterator[clips.Run]:
         """The runs of one clip; what comes before a damaged place is kept."""
+        remarks = self.info.metadata["remarks"]
+
+        def remark(text: str) -> None:
+            names = remarks.setdefault(text, [])
+            if clip.name not in names:
+                names.append(clip.name)
+
         try:
             yield from clips.read_runs(
-                clip.path, self.builder_config.sampling, progress.frame
+                clip.path, self.builder_config.sampling, progress.frame, remark
             )
         except clips.UndecodableError as error:
             self.info.metadata["incomplete"][clip.name] = str(error)
@@ -167,8 +177,10 @@ def prepare(
 
     The result lies in a folder named after a hash of the settings and of the clips, so
     a changed folder or setting is prepared anew, and the same ones give the same bytes
-    anywhere. It is written aside and renamed when complete. Several processes must not
-    prepare the same at once: let one do it, then call this in the others for the path.
+    anywhere. Clips are compared by name and by SHA-256 of their whole content; a file
+    whose size, inode and times of change are as they were is not read again, see
+    `clip_folder.Digests`. The dataset is written aside and renamed when complete.
+    If several runs prepare the same at once, all use what the first to end has made.
 
     Args:
       video_dir: folder whose video files are used, with its subfolders.
@@ -178,7 +190,7 @@ def prepare(
       gap_seconds: wanted time between the frames of a pair (see `clips.Sampling`).
       run_length: most frames in one example.
       validation_fraction: share of the clips for validation, in [0, 1). By hash of the
-        file's content, so copies stay together, and in all but the smallest folders no
+        file's two ends, so copies stay together, and in all but the smallest folders no
         clip changes sides when others are added. At least one if there are two clips;
         0 for none.
       validation_dir: folder of the validation clips, instead of the fraction.
@@ -193,8 +205,11 @@ def prepare(
         raise ValueError(
             f"validation_fraction must be in [0, 1), got {validation_fraction}"
         )
-    found = find_clips(video_dir, names)
-    held_out = find_clips(validation_dir) if validation_dir is not None else None
+    with Digests(Path(out_dir) / DIGESTS) as known:
+        found = find_clips(video_dir, names, known)
+        held_out = None
+        if validation_dir is not None:
+            held_out = find_clips(validation_dir, (), known)
     fraction = validation_fraction if held_out is None else None
     key = _key(sampling, fraction, found, held_out)
     prepared = Path(out_dir) / "frame_pairs" / key / str(FramePairs.VERSION)
@@ -212,6 +227,7 @@ def prepare(
                 name=key, splits=splits, sampling=sampling, skipped=skipped
             ),
             Path(out_dir),
+            prepared,
         )
     _report(prepared)
     return prepared
@@ -248,8 +264,8 @@ def _key(
     content: list[Any] = [
         dataclasses.asdict(sampling),
         fraction,
-        [(clip.name, clip.fingerprint) for clip in found],
-        held_out and [(clip.name, clip.fingerprint) for clip in held_out],
+        [(clip.name, clip.digest) for clip in found],
+        held_out and [(clip.name, clip.digest) for clip in held_out],
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
@@ -274,22 +290,29 @@ def _decodable(
 
 
 def _check_disjoint(splits: dict[str, list[Clip]]) -> None:
-    train = {clip.fingerprint: clip.name for clip in splits["train"]}
-    both = [c for c in splits.get("validation", []) if c.fingerprint in train]
+    train = {clip.digest: clip.name for clip in splits["train"]}
+    both = [c for c in splits.get("validation", []) if c.digest in train]
     if both:
         raise ValueError(
             "validation clips must not be trained on, but these are the same file: "
-            + listed(f"{train[clip.fingerprint]} and {clip.name}" for clip in both)
+            + listed(f"{train[clip.digest]} and {clip.name}" for clip in both)
         )
 
 
-def _write(config: FramePairsConfig, out_dir: Path) -> None:
+def _write(config: FramePairsConfig, out_dir: Path, prepared: Path) -> None:
+    """Makes the folder `prepared`, or leaves it as another run has made it meanwhile."""
     out_dir.mkdir(parents=True, exist_ok=True)
     builder = FramePairs(
         data_dir=str(out_dir), config=config, file_format="array_record"
     )
     tfds.disable_progress_bar()  # Ours counts clips and frames.
-    builder.download_and_prepare()
+    try:
+        builder.download_and_prepare()
+    except Exception:
+        # A folder cannot be renamed onto another; what is raised depends on tfds.
+        if not prepared.is_dir():
+            raise
+        logging.info("another run was faster; its frames in %s are used", prepared)
 
 
 def _report(prepared: Path) -> None:
@@ -309,6 +332,8 @@ def _report(prepared: Path) -> None:
         logging.warning("clip %s used up to a damaged place: %s", name, reason)
     for name in content["without_pairs"]:
         logging.warning("clip %s gave no pairs: still, too short or too slow", name)
+    for remark, names in content["remarks"].items():
+        logging.warning("%d clips are %s: %s", len(names), remark, listed(names))
     if content["skipped"]:
         logging.warning("%d clips do not decode", len(content["skipped"]))
 
