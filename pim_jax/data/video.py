@@ -10,6 +10,7 @@ back without TensorFlow. `pim_jax.data.frame_pairs` turns them into batches.
 
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -302,17 +303,30 @@ def _check_disjoint(splits: dict[str, list[Clip]]) -> None:
 def _write(config: FramePairsConfig, out_dir: Path, prepared: Path) -> None:
     """Makes the folder `prepared`, or leaves it as another run has made it meanwhile."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    builder = FramePairs(
-        data_dir=str(out_dir), config=config, file_format="array_record"
-    )
     tfds.disable_progress_bar()  # Ours counts clips and frames.
     try:
-        builder.download_and_prepare()
+        with _quiet_warnings():
+            builder = FramePairs(
+                data_dir=str(out_dir), config=config, file_format="array_record"
+            )
+            builder.download_and_prepare()
     except Exception:
         # A folder cannot be renamed onto another; what is raised depends on tfds.
         if not prepared.is_dir():
             raise
         logging.info("another run was faster; its frames in %s are used", prepared)
+
+
+@contextlib.contextmanager
+def _quiet_warnings() -> Iterator[None]:
+    """Without tfds' warning of a config that is not in its list, which none of ours is."""
+    before = logging.get_verbosity()
+    if before == logging.WARNING:
+        logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _report(prepared: Path) -> None:
