@@ -7,6 +7,7 @@ each frame is shown, fields that were interlaced, the colour matrix, and the ori
 import collections
 import math
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -264,7 +265,7 @@ class _Graph:
             width=first.width,
             height=first.height,
             format=first.format,
-            time_base=first.time_base,
+            time_base=first.time_base or Fraction(1, 1000),
         )
         filtered = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
         sink = self._graph.add("buffersink")

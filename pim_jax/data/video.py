@@ -360,9 +360,15 @@ def _png(image: np.ndarray) -> io.BytesIO:
     return file
 
 
-def main() -> None:
-    """The command `python -m pim_jax.data.video`."""
-    parser = argparse.ArgumentParser(description="Prepares a folder of video clips.")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command `python -m pim_jax.data.video`; exit status 2 for wrong input.
+
+    Args:
+      arguments: in place of those of the process.
+    """
+    parser = argparse.ArgumentParser(
+        prog="pim_jax.data.video", description="Prepares a folder of video clips."
+    )
     parser.add_argument("--video_dir", required=True, help="folder of video clips")
     parser.add_argument("--out", required=True, help="folder for prepared datasets")
     parser.add_argument("--validation_dir", help="folder of validation clips")
@@ -371,8 +377,15 @@ def main() -> None:
     parser.add_argument("--gap_seconds", type=float, default=0.1)
     parser.add_argument("--run_length", type=int, default=8, help="frames")
     parser.add_argument("--unpacked", help="also write frames as plain arrays, here")
-    options = vars(parser.parse_args())
+    options = vars(parser.parse_args(arguments))
     logging.set_verbosity(logging.INFO)
+    try:
+        _carry_out(options)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: error: {' '.join(str(error).split())}\n")
+
+
+def _carry_out(options: dict[str, Any]) -> None:
     unpacked = options.pop("unpacked")
     prepared = prepare(options.pop("video_dir"), options.pop("out"), **options)
     logging.info("prepared in %s", prepared)

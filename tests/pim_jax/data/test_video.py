@@ -342,6 +342,14 @@ def test_missing_folders_and_clips(tmp_path):
         video.prepare(tmp_path, tmp_path / "out", names=["missing.mp4"])
 
 
+def test_wrong_input_of_the_command_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        video.main([f"--video_dir={tmp_path / 'nowhere'}", f"--out={tmp_path}"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pim_jax.data.video: error: the video folder")
+
+
 @pytest.mark.parametrize(
     "option",
     [{"validation_fraction": 1.0}, {"validation_fraction": -0.1}, {"run_length": 1}],
