@@ -8,12 +8,14 @@ Usage: python eval.py --config=configs/eval_bapps.py --config.metric=ssim,runs/p
 
 `config.metric` and `config.codec` are lists with commas of names (`pim-jax metrics`) and
 folders.
-Exit status: 0 when done; 1 for an error in the input, named in one line (--traceback
-shows where it came from).
+--config comes before the keys of the config that are set.
+Exit status: 0 when done; 2 for an error in the input, named in one line (--traceback
+shows where it came from); 130 when Ctrl-C stopped it.
 """
 
 import json
 import platform
+from pathlib import Path
 
 import jax
 import numpy
@@ -40,6 +42,7 @@ def main() -> None:
             f"{[*EVALUATIONS]}"
         )
     console = rich.console.Console()
+    before = _files(Path(config.out))
     with console.status("reading data") as status:
         results = EVALUATIONS[config.evaluation](config, status.update)
     for table in results:
@@ -54,8 +57,16 @@ def main() -> None:
         },
         "device": jax.devices()[0].device_kind,
     }
-    for path in tables.save(results, config.out, config.evaluation, about):
-        console.print(f"written: {path}")
+    tables.save(results, config.out, config.evaluation, about)
+    # Evaluations write pictures and more themselves.
+    for path, changed in sorted(_files(Path(config.out)).items()):
+        if before.get(path) != changed:
+            console.print(f"written: {path}", soft_wrap=True)
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    """The files of a folder and its subfolders, with their times of change."""
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
 
 if __name__ == "__main__":

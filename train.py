@@ -2,13 +2,15 @@
 
 Usage: python train.py --config=configs/pim.py --workdir=runs/pim
 
-Any key of the config can be set: --config.steps=1000 --config.optimizer.clip_norm=0.
-The same command on the same workdir goes on from its newest checkpoint. Several processes
-(hosts) give, beside the same command, --coordinator_address, --num_processes and
---process_id; on a pod --coordinator_address=auto suffices.
+Any key of the config can be set after --config, which comes first:
+--config.steps=1000 --config.optimizer.clip_norm=0. The same command on the same workdir
+goes on from its newest checkpoint. Several processes (hosts) give, beside the same
+command, --coordinator_address, --num_processes and --process_id; on a pod
+--coordinator_address=auto suffices.
 
-Exit status: 0 when the run is done, and also when SIGTERM stopped it after saving; 1 for
-an error in the input, named in one line (--traceback shows where it came from).
+Exit status: 0 when the run is done, and also when SIGTERM or Ctrl-C stopped it after
+saving; 2 for an error in the input, named in one line (--traceback shows where it came
+from); 130 when Ctrl-C stopped it without saving: before the first step, or the second time.
 """
 
 from pathlib import Path
@@ -48,6 +50,7 @@ def main() -> None:
     config, workdir = _CONFIG.value, Path(_WORKDIR.value).expanduser()
     if config.task not in TASKS:
         raise ValueError(f"config.task is {config.task!r}, expected one of {[*TASKS]}")
+    loop.check_settings(config)
     loop.train(TASKS[config.task](config, workdir), config, workdir)
 
 

@@ -78,6 +78,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
     del workdir
     model = CodecConfig.from_dict(config.model)
     axis_name = devices.AXIS if config.compile == "pmap" else None
+    devices.check_batch_size(config.data.batch_size, config.devices)  # Before data.
     images = _images(config.data)
     moves = optax.chain(
         optimizer.make(config.optimizer, config.steps),

@@ -105,6 +105,7 @@ def make(
     from pim_jax.data import judgements  # Only here, as it needs tfds.
 
     del workdir
+    devices.check_batch_size(config.data.batch_size, config.devices)
     network = network_of(config.network, networks)
     if not 0 <= config.dropout < 1:
         raise ValueError(f"dropout is {config.dropout}, expected 0 <= dropout < 1")

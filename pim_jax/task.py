@@ -22,7 +22,7 @@ from pim_jax.model import (
     position_weights,
     positions,
 )
-from pim_jax.objective import ixyz
+from pim_jax.objective import REDUCTIONS, ixyz
 from pim_jax.training import devices, optimizer
 from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
 
@@ -43,10 +43,23 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
             f"data.crop is {config.data.crop}, but this pyramid needs at least "
             f"{model.minimum_size} pixels"
         )
+    # Before frames are prepared, which may take hours.
+    devices.check_batch_size(config.data.batch_size, config.devices)
+    if config.data.validation_pairs < 1:
+        raise ValueError(
+            f"data.validation_pairs is {config.data.validation_pairs}, expected >= 1"
+        )
     axis_name = devices.AXIS if config.compile == "pmap" else None
-    prepared = _prepared(config.data)
     adam = optimizer.make(config.optimizer, config.steps)
     loss = make_loss(model, config.objective, axis_name)
+    augmentation = frame_pairs.Augmentation(
+        flip=config.data.flip,
+        scale=tuple(config.data.scale),
+        jitter_px=config.data.jitter_px,
+        brightness=config.data.brightness,
+    )
+    first_params = _first_params(config.start_from, model)
+    prepared = _prepared(config.data)
 
     def batches(
         process_index: int, process_count: int, start_step: int
@@ -59,12 +72,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
             process_index=process_index,
             process_count=process_count,
             start_step=start_step,
-            augmentation=frame_pairs.Augmentation(
-                flip=config.data.flip,
-                scale=tuple(config.data.scale),
-                jitter_px=config.data.jitter_px,
-                brightness=config.data.brightness,
-            ),
+            augmentation=augmentation,
         )
 
     x, y = frame_pairs.validation_pairs(
@@ -72,8 +80,6 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
         config.data.validation_pairs,
         crop=config.data.validation_crop or config.data.crop,
     )
-
-    first_params = _first_params(config.start_from, model)
 
     def held_out(state: TrainState) -> Mapping[str, float]:
         return validation_scores(state.ema_params, model, x, y)
@@ -89,6 +95,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
                 state.ema_params, model, x[:4]
             ),
         },
+        follows_length=config.optimizer.schedule != "constant",
     )
 
 
@@ -118,7 +125,18 @@ def make_loss(
       model: the architecture.
       objective: `reduction` and `temperature`, see `objective.ixyz`.
       axis_name: the pmap axis, or None under jit.
+
+    Raises: ValueError for an unknown reduction, or a temperature that is not positive.
     """
+    if objective.reduction not in REDUCTIONS:
+        raise ValueError(
+            f"objective.reduction is {objective.reduction!r}, expected one of"
+            f" {[*REDUCTIONS]}"
+        )
+    if not objective.temperature > 0:
+        raise ValueError(
+            f"objective.temperature is {objective.temperature}, expected > 0"
+        )
 
     def loss(
         params: Any, batch: Mapping[str, Array], key: PRNGKeyArray, step: Array
@@ -183,8 +201,7 @@ def _prepared(data: ml_collections.ConfigDict) -> Path:
     # Only here: a machine that trains from prepared frames needs neither PyAV nor tfds.
     from pim_jax.data import video
 
-    if jax.process_index() == 0:
-        video.prepare_from(data)
+    prepared = video.prepare_from(data) if jax.process_index() == 0 else None
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("frames prepared")
-    return video.prepare_from(data)
+    return prepared or video.prepare_from(data)

@@ -179,6 +179,7 @@ def test_realism_needs_latents():
 
 
 def test_recovery_from_the_command_line(tmp_path):
+    (tmp_path / "older.txt").write_text("not of this evaluation")
     done = run(
         "--config=configs/recovery.py",
         "--config.metric=psnr",
@@ -192,6 +193,8 @@ def test_recovery_from_the_command_line(tmp_path):
         assert text in done.stdout
     for name in ("recovery.json", "recovery.csv", "pictures.png", "curves.png"):
         assert (tmp_path / name).stat().st_size > 100
+        assert f"written: {tmp_path / name}" in done.stdout.splitlines()
+    assert "older.txt" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -203,7 +206,7 @@ def test_recovery_from_the_command_line(tmp_path):
 )
 def test_wrong_input_is_one_line(argument, message):
     done = run("--config=configs/eval_bapps.py", argument)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 

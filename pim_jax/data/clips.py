@@ -11,19 +11,16 @@ frames of a pair differ.
 
 import collections
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
-from PIL import Image
 
-# Side of the grey thumbnails that cuts are found on: camera motion averages out.
-_THUMBNAIL = 32
+from pim_jax.data.decoding import Decoded, Remark, UndecodableError, decode, shown
+
 # A hard cut stands out from the two differences before and after it. Measured on 89
 # natural clips: cuts had 44..81 of 255 levels and 2.7..137 times their neighbours; hand
 # shake and fast pans reach 50 levels, but together with their neighbours.
@@ -37,12 +34,6 @@ _SAME_LEVELS = 0.1
 # frames per second through at the default gap of 0.1 s, as pairs 0.2 s apart.
 _SHORTEST_GAP = 0.5
 _LONGEST_GAP = 2.5
-# Pixel aspect ratios outside of this are damaged headers, and are taken for 1.
-_PLAUSIBLE_ASPECT = (0.25, 4.0)
-
-
-class UndecodableError(ValueError):
-    """The file is no video, or decoding it failed."""
 
 
 @dataclass(frozen=True)
@@ -85,50 +76,39 @@ class Run(NamedTuple):
     frames: np.ndarray
 
 
-class _Decoded(NamedTuple):
-    """One decoded frame.
-
-    Attributes:
-      time: presentation time in seconds.
-      thumbnail: luma, (32, 32) float32 in 0..255.
-      frame: the frame itself, an `av.VideoFrame`.
-      aspect: width of a pixel over its height.
-    """
-
-    time: float
-    thumbnail: np.ndarray
-    frame: Any
-    aspect: float
-
-
 def check_decodes(path: Path) -> None:
     """Returns if the first frame of a file decodes.
 
     Raises: UndecodableError, with the decoder's reason.
     """
-    next(_decode(path))
+    next(decode(path))
 
 
 def read_runs(
-    path: Path, sampling: Sampling, on_frame: Callable[[], object] = lambda: None
+    path: Path,
+    sampling: Sampling,
+    on_frame: Callable[[], object] = lambda: None,
+    remark: Remark = lambda text: None,
 ) -> Iterator[Run]:
     """The runs of a clip, in order.
 
     Args:
-      path: a video file of any container that PyAV decodes. Rotation and pixel aspect
-        ratio stored in the file are applied.
+      path: a video file of any container that PyAV decodes. Orientation, pixel aspect
+        ratio and colour matrix stored in the file are applied, and interlaced frames
+        are deinterlaced, see `decoding`.
       sampling: which frames are kept.
       on_frame: called once for each decoded frame.
+      remark: as `decoding.decode`'s.
     Yields: runs of 2 to `sampling.run_length` frames. No frame is in two runs.
     Raises: UndecodableError, if decoding fails; after the runs that came before.
     """
     damage: list[UndecodableError] = []
 
-    def counted() -> Iterator[_Decoded]:
+    def counted() -> Iterator[Decoded]:
         # An error passing through the generators below would take along the frames
         # that they hold, so it waits.
         try:
-            for decoded in _decode(path):
+            for decoded in decode(path, remark):
                 on_frame()
                 yield decoded
         except UndecodableError as error:
@@ -137,16 +117,13 @@ def read_runs(
     longest = _LONGEST_GAP * sampling.gap_seconds
     for shot in split_shots(counted()):
         kept = sample_times(shot, sampling.gap_seconds)
-        images = (
-            (frame.time, _resized(frame.frame, frame.aspect, sampling.short_side))
-            for frame in kept
-        )
+        images = ((frame.time, shown(frame, sampling.short_side)) for frame in kept)
         yield from chain_runs(images, longest, sampling.run_length)
     if damage:
         raise damage[0]
 
 
-def split_shots(frames: Iterable[_Decoded]) -> Iterator[Iterator[_Decoded]]:
+def split_shots(frames: Iterable[Decoded]) -> Iterator[Iterator[Decoded]]:
     """Groups frames into shots: at hard cuts, and where time runs backwards.
 
     Holds `2 * _NEIGHBOURS + 1` frames. Like `itertools.groupby`, each shot is to be
@@ -219,9 +196,9 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(difference.mean() <= _SAME_LEVELS)
 
 
-def _number_shots(frames: Iterable[_Decoded]) -> Iterator[tuple[int, _Decoded]]:
+def _number_shots(frames: Iterable[Decoded]) -> Iterator[tuple[int, Decoded]]:
     number = 0
-    previous: _Decoded | None = None
+    previous: Decoded | None = None
     for frame, difference, neighbours in _with_neighbours(frames):
         cut = difference >= max(_CUT_LEVELS, _CUT_RATIO * max(neighbours))
         if previous is not None and (cut or frame.time < previous.time):
@@ -231,8 +208,8 @@ def _number_shots(frames: Iterable[_Decoded]) -> Iterator[tuple[int, _Decoded]]:
 
 
 def _with_neighbours(
-    frames: Iterable[_Decoded],
-) -> Iterator[tuple[_Decoded, float, list[float]]]:
+    frames: Iterable[Decoded],
+) -> Iterator[tuple[Decoded, float, list[float]]]:
     """Each frame, its difference to the one before, and the differences around that."""
     outside: list[tuple[Any, float]] = [(None, 0.0)] * _NEIGHBOURS
     window: collections.deque[tuple[Any, float]] = collections.deque(
@@ -246,7 +223,7 @@ def _with_neighbours(
             yield window[_NEIGHBOURS][0], difference, around
 
 
-def _differences(frames: Iterable[_Decoded]) -> Iterator[tuple[_Decoded, float]]:
+def _differences(frames: Iterable[Decoded]) -> Iterator[tuple[Decoded, float]]:
     previous = None
     for frame in frames:
         difference = 0.0
@@ -254,82 +231,3 @@ def _differences(frames: Iterable[_Decoded]) -> Iterator[tuple[_Decoded, float]]
             difference = float(np.abs(frame.thumbnail - previous).mean())
         previous = frame.thumbnail
         yield frame, difference
-
-
-def _decode(path: Path) -> Iterator[_Decoded]:
-    """All sound frames of the first video stream, in order of presentation."""
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UndecodableError("it has no video stream")
-            stream = container.streams.video[0]
-            # Threads by frame would notice damage at a place that depends on their number.
-            stream.thread_type = "SLICE"
-            rate = float(stream.guessed_rate or stream.average_rate or 25)
-            aspect = _pixel_aspect(stream)
-            empty = True
-            for time, frame in _timed(container.decode(stream), rate):
-                empty = False
-                if not frame.is_corrupt:
-                    yield _Decoded(time, _thumbnail(frame), frame, aspect)
-            if empty:
-                raise UndecodableError("it holds no frames")
-    except (UndecodableError, FileNotFoundError):
-        raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise UndecodableError(f"decoding failed: {error}") from error
-
-
-def _timed(
-    frames: Iterable[av.VideoFrame], rate: float
-) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Each frame with its time in seconds.
-
-    AVI stores no presentation times, and those that the demuxer makes up swap frames.
-    The rule is that of FFmpeg's own player (`guess_correct_pts` in libavcodec): the
-    presentation time, until it has run backwards more often than the decoding time.
-    Streams without either count frames at the nominal rate.
-    """
-    last: list[float] = [-math.inf, -math.inf]
-    faults = [0, 0]
-    for index, frame in enumerate(frames):
-        stamps = (frame.pts, frame.dts)
-        for kind, stamp in enumerate(stamps):
-            if stamp is not None:
-                faults[kind] += stamp <= last[kind]
-                last[kind] = stamp
-        pts, dts = stamps
-        faulty = pts is None or (dts is not None and faults[0] > faults[1])
-        stamp = dts if faulty else pts
-        if stamp is None or frame.time_base is None:
-            yield index / rate, frame
-        else:
-            yield float(stamp * frame.time_base), frame
-
-
-def _thumbnail(frame: av.VideoFrame) -> np.ndarray:
-    """(32, 32) float32 luma, 0..255."""
-    small = frame.reformat(
-        width=_THUMBNAIL, height=_THUMBNAIL, format="gray", interpolation="AREA"
-    )
-    return small.to_ndarray().astype(np.float32)
-
-
-def _resized(frame: av.VideoFrame, aspect: float, short_side: int) -> np.ndarray:
-    """The frame as shown: square pixels, upright, downscaled with antialiasing."""
-    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-    width = round(frame.width * aspect)
-    scale = min(1.0, short_side / min(width, frame.height))
-    size = (max(1, round(width * scale)), max(1, round(frame.height * scale)))
-    if size != image.size:
-        # Pillow's filters widen with the downscaling factor, so nothing aliases.
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    # PyAV's angle is counterclockwise, and so is NumPy's.
-    return np.ascontiguousarray(np.rot90(np.asarray(image), round(frame.rotation / 90)))
-
-
-def _pixel_aspect(stream: Any) -> float:
-    """Width of a pixel over its height, 1 where the file's value cannot be right."""
-    aspect = float(stream.sample_aspect_ratio or 1)
-    low, high = _PLAUSIBLE_ASPECT
-    return aspect if low <= aspect <= high else 1.0

@@ -10,6 +10,7 @@ back without TensorFlow. `pim_jax.data.frame_pairs` turns them into batches.
 
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -27,8 +28,10 @@ from rich import progress as rich_progress
 
 from pim_jax.data import clips, frame_runs
 from pim_jax.data.clip_folder import (
+    DIGESTS,
     PACKAGED_CLIPS,
     Clip,
+    Digests,
     find_clips,
     listed,
     packaged_clips,
@@ -63,7 +66,7 @@ class FramePairs(tfds.core.GeneratorBasedBuilder):
 
     # tfds stores this name. It is the same when this file is run as a program.
     __module__ = "pim_jax.data.video"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
         image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
@@ -84,6 +87,7 @@ class FramePairs(tfds.core.GeneratorBasedBuilder):
             skipped=config.skipped,
             incomplete={},
             without_pairs=[],
+            remarks={},
             runs={split: [] for split in config.splits},
         )
         return {split: self._generate_examples(split) for split in config.splits}
@@ -110,9 +114,16 @@ class FramePairs(tfds.core.GeneratorBasedBuilder):
 
     def _runs(self, clip: Clip, progress: "_Progress") -> Iterator[clips.Run]:
         """The runs of one clip; what comes before a damaged place is kept."""
+        remarks = self.info.metadata["remarks"]
+
+        def remark(text: str) -> None:
+            names = remarks.setdefault(text, [])
+            if clip.name not in names:
+                names.append(clip.name)
+
         try:
             yield from clips.read_runs(
-                clip.path, self.builder_config.sampling, progress.frame
+                clip.path, self.builder_config.sampling, progress.frame, remark
             )
         except clips.UndecodableError as error:
             self.info.metadata["incomplete"][clip.name] = str(error)
@@ -167,8 +178,10 @@ def prepare(
 
     The result lies in a folder named after a hash of the settings and of the clips, so
     a changed folder or setting is prepared anew, and the same ones give the same bytes
-    anywhere. It is written aside and renamed when complete. Several processes must not
-    prepare the same at once: let one do it, then call this in the others for the path.
+    anywhere. Clips are compared by name and by SHA-256 of their whole content; a file
+    whose size, inode and times of change are as they were is not read again, see
+    `clip_folder.Digests`. The dataset is written aside and renamed when complete.
+    If several runs prepare the same at once, all use what the first to end has made.
 
     Args:
       video_dir: folder whose video files are used, with its subfolders.
@@ -178,7 +191,7 @@ def prepare(
       gap_seconds: wanted time between the frames of a pair (see `clips.Sampling`).
       run_length: most frames in one example.
       validation_fraction: share of the clips for validation, in [0, 1). By hash of the
-        file's content, so copies stay together, and in all but the smallest folders no
+        file's two ends, so copies stay together, and in all but the smallest folders no
         clip changes sides when others are added. At least one if there are two clips;
         0 for none.
       validation_dir: folder of the validation clips, instead of the fraction.
@@ -193,8 +206,11 @@ def prepare(
         raise ValueError(
             f"validation_fraction must be in [0, 1), got {validation_fraction}"
         )
-    found = find_clips(video_dir, names)
-    held_out = find_clips(validation_dir) if validation_dir is not None else None
+    with Digests(Path(out_dir) / DIGESTS) as known:
+        found = find_clips(video_dir, names, known)
+        held_out = None
+        if validation_dir is not None:
+            held_out = find_clips(validation_dir, (), known)
     fraction = validation_fraction if held_out is None else None
     key = _key(sampling, fraction, found, held_out)
     prepared = Path(out_dir) / "frame_pairs" / key / str(FramePairs.VERSION)
@@ -212,6 +228,7 @@ def prepare(
                 name=key, splits=splits, sampling=sampling, skipped=skipped
             ),
             Path(out_dir),
+            prepared,
         )
     _report(prepared)
     return prepared
@@ -248,8 +265,8 @@ def _key(
     content: list[Any] = [
         dataclasses.asdict(sampling),
         fraction,
-        [(clip.name, clip.fingerprint) for clip in found],
-        held_out and [(clip.name, clip.fingerprint) for clip in held_out],
+        [(clip.name, clip.digest) for clip in found],
+        held_out and [(clip.name, clip.digest) for clip in held_out],
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
@@ -274,22 +291,42 @@ def _decodable(
 
 
 def _check_disjoint(splits: dict[str, list[Clip]]) -> None:
-    train = {clip.fingerprint: clip.name for clip in splits["train"]}
-    both = [c for c in splits.get("validation", []) if c.fingerprint in train]
+    train = {clip.digest: clip.name for clip in splits["train"]}
+    both = [c for c in splits.get("validation", []) if c.digest in train]
     if both:
         raise ValueError(
             "validation clips must not be trained on, but these are the same file: "
-            + listed(f"{train[clip.fingerprint]} and {clip.name}" for clip in both)
+            + listed(f"{train[clip.digest]} and {clip.name}" for clip in both)
         )
 
 
-def _write(config: FramePairsConfig, out_dir: Path) -> None:
+def _write(config: FramePairsConfig, out_dir: Path, prepared: Path) -> None:
+    """Makes the folder `prepared`, or leaves it as another run has made it meanwhile."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    builder = FramePairs(
-        data_dir=str(out_dir), config=config, file_format="array_record"
-    )
     tfds.disable_progress_bar()  # Ours counts clips and frames.
-    builder.download_and_prepare()
+    try:
+        with _quiet_warnings():
+            builder = FramePairs(
+                data_dir=str(out_dir), config=config, file_format="array_record"
+            )
+            builder.download_and_prepare()
+    except Exception:
+        # A folder cannot be renamed onto another; what is raised depends on tfds.
+        if not prepared.is_dir():
+            raise
+        logging.info("another run was faster; its frames in %s are used", prepared)
+
+
+@contextlib.contextmanager
+def _quiet_warnings() -> Iterator[None]:
+    """Without tfds' warning of a config that is not in its list, which none of ours is."""
+    before = logging.get_verbosity()
+    if before == logging.WARNING:
+        logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _report(prepared: Path) -> None:
@@ -309,6 +346,8 @@ def _report(prepared: Path) -> None:
         logging.warning("clip %s used up to a damaged place: %s", name, reason)
     for name in content["without_pairs"]:
         logging.warning("clip %s gave no pairs: still, too short or too slow", name)
+    for remark, names in content["remarks"].items():
+        logging.warning("%d clips are %s: %s", len(names), remark, listed(names))
     if content["skipped"]:
         logging.warning("%d clips do not decode", len(content["skipped"]))
 
@@ -321,9 +360,15 @@ def _png(image: np.ndarray) -> io.BytesIO:
     return file
 
 
-def main() -> None:
-    """The command `python -m pim_jax.data.video`."""
-    parser = argparse.ArgumentParser(description="Prepares a folder of video clips.")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command `python -m pim_jax.data.video`; exit status 2 for wrong input.
+
+    Args:
+      arguments: in place of those of the process.
+    """
+    parser = argparse.ArgumentParser(
+        prog="pim_jax.data.video", description="Prepares a folder of video clips."
+    )
     parser.add_argument("--video_dir", required=True, help="folder of video clips")
     parser.add_argument("--out", required=True, help="folder for prepared datasets")
     parser.add_argument("--validation_dir", help="folder of validation clips")
@@ -332,8 +377,15 @@ def main() -> None:
     parser.add_argument("--gap_seconds", type=float, default=0.1)
     parser.add_argument("--run_length", type=int, default=8, help="frames")
     parser.add_argument("--unpacked", help="also write frames as plain arrays, here")
-    options = vars(parser.parse_args())
+    options = vars(parser.parse_args(arguments))
     logging.set_verbosity(logging.INFO)
+    try:
+        _carry_out(options)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: error: {' '.join(str(error).split())}\n")
+
+
+def _carry_out(options: dict[str, Any]) -> None:
     unpacked = options.pop("unpacked")
     prepared = prepare(options.pop("video_dir"), options.pop("out"), **options)
     logging.info("prepared in %s", prepared)

@@ -29,6 +29,12 @@ def _open(folder: Path, **options: Any) -> ocp.CheckpointManager:
     )
 
 
+def check_keep(keep: int) -> None:
+    """Raises ValueError if no checkpoint would stay."""
+    if keep < 1:
+        raise ValueError(f"keep_checkpoints is {keep}, expected >= 1")
+
+
 @contextmanager
 def manager(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager]:
     """Opens the checkpoints of a run; with several processes all of them must.
@@ -43,8 +49,7 @@ def manager(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager]:
     Raises:
       ValueError: `keep` below one.
     """
-    if keep < 1:
-        raise ValueError(f"keep_checkpoints is {keep}, expected >= 1")
+    check_keep(keep)
     opened = _open(
         (workdir / FOLDER).resolve(),
         max_to_keep=keep,

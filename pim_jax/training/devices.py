@@ -108,6 +108,24 @@ def choose(count: int) -> list[jax.Device]:
     return found[:count]
 
 
+def check_batch_size(batch_size: int, count: int) -> None:
+    """Checks the size of the global batch, for tasks to call before they read data.
+
+    Args:
+      batch_size: rows over all devices of all processes.
+      count: the config's `devices`, as for `choose`.
+
+    Raises:
+      ValueError: no positive multiple of the number of devices; or as `choose`.
+    """
+    number = len(choose(count))
+    if batch_size < 1 or batch_size % number:
+        raise ValueError(
+            f"batch_size is {batch_size}, expected a positive multiple of the number of"
+            f" devices, {number}"
+        )
+
+
 class Placement(NamedTuple):
     """One way to run `update`: where state and batch lie, and what is compiled.
 

@@ -14,9 +14,16 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from pim_jax.training import checkpoint, devices, page, report, run_config
+from pim_jax.training import (
+    checkpoint,
+    devices,
+    optimizer,
+    page,
+    report,
+    run_config,
+)
 from pim_jax.training.stop import StopSignal
-from pim_jax.training.task import Scalars, Task
+from pim_jax.training.task import Scalars, Task, check_ema_decay
 
 # Steps the host may be ahead of the device; bounds the batches that wait there.
 IN_FLIGHT = 8
@@ -95,7 +102,14 @@ def _due(step: int, every: int, last: int) -> bool:
     return step == last or (every > 0 and step % every == 0)
 
 
-def _check_cadence(config: Any) -> None:
+def check_settings(config: Any) -> None:
+    """Checks what the runtime itself reads of a config.
+
+    `train` does so too, but a task may have read data for minutes by then.
+
+    Raises:
+      ValueError: a setting out of range, or one that does not go with another.
+    """
     for name in ("steps", "log_every"):
         if config[name] < 1:
             raise ValueError(f"{name} is {config[name]}, expected >= 1")
@@ -104,6 +118,13 @@ def _check_cadence(config: Any) -> None:
             raise ValueError(
                 f"{name} is {config[name]}, expected >= 1, or 0 for only at the end"
             )
+    checkpoint.check_keep(config.keep_checkpoints)
+    devices.place(config.compile, config.devices)
+    if "ema_decay" in config:
+        check_ema_decay(config.ema_decay)
+    # Tasks may have another way to describe their optimizer.
+    if "schedule" in config.get("optimizer", {}):
+        optimizer.make(config.optimizer, config.steps)
 
 
 class _Run:
@@ -120,6 +141,7 @@ class _Run:
         self.task, self.config, self.workdir = task, config, workdir
         self.opened, self.out = opened, out
         self.placement = devices.place(config.compile, config.devices)
+        self._page: tuple[int, Path] | None = None
 
     def steps(self, start: int, state: Any, stop: StopSignal) -> tuple[int, Any]:
         """Runs from update `start` on; returns where it stopped, and the device state."""
@@ -134,6 +156,9 @@ class _Run:
             state, scalars = advance(state, batch)
             window.add(step, scalars)
             self._tick(step)
+            if step == start + 1:
+                jax.block_until_ready(scalars)
+                self._first_done(step)
             stopping = stop.requested(step)
             log = stopping or _due(step, config.log_every, config.steps)
             evaluate = _due(step, config.evaluate_every, config.steps)
@@ -158,30 +183,41 @@ class _Run:
             return
         if scalars:
             self.out.evaluation(step, scalars)
-        self.out.pictures(step, self.draw(local))
+        pictures = self.draw(local)
+        self.out.pictures(step, pictures)
+        self._write_page(step, pictures)
         self.out.resume_clock(step)
 
     def draw(self, local: Any) -> dict[str, np.ndarray]:
         """The task's pictures of a state on one device."""
         return {name: np.asarray(f(local)) for name, f in self.task.pictures.items()}
 
-    def finish(self, step: int, local: Any) -> None:
-        """Writes the page, or says how to go on if the run is not at its end."""
+    def finish(self, step: int, local: Any, cause: str) -> None:
+        """Says how to go on if the run is not at its end, and where the page is."""
         if self.out is None:
             return
         if step < self.config.steps:
             self.out.say(
-                f"stopped by SIGTERM at step {step} of {self.config.steps}, saved in"
+                f"stopped by {cause} at step {step} of {self.config.steps}, saved in"
                 f" {self.workdir}; the same command goes on from there"
             )
-            return
+        if self._page is None or self._page[0] < step:
+            self._write_page(step, self.draw(local))
+        if self._page is not None:
+            self.out.say(f"wrote {self._page[1]}")
+
+    def _write_page(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         path = page.write(
             self.workdir,
             report.read_log(self.workdir),
-            self.draw(local),
+            pictures,
             run_config.resolved(self.config),
         )
-        self.out.say(f"wrote {path}")
+        self._page = (step, path)
+
+    def _first_done(self, step: int) -> None:
+        if self.out is not None:
+            self.out.first_step(step)
 
     def _tick(self, step: int) -> None:
         if self.out is not None:
@@ -200,10 +236,10 @@ class _Run:
 def train(task: Task, config: Any, workdir: str | Path) -> Any:
     """Trains `task` up to `config.steps` updates, from the newest checkpoint if any.
 
-    On SIGTERM the run saves after the current update and returns (exit status 0: nothing
-    failed, and the same command goes on); without SIGTERM it also writes `report.html`.
-    In a run of several processes all call this with the same arguments, `workdir` is
-    shared, and only process 0 writes.
+    On SIGTERM or Ctrl-C the run saves after the current update and returns (exit status
+    0: nothing failed, and the same command goes on). `report.html` is written at each
+    evaluation and at the end, whatever ended it. In a run of several processes all call
+    this with the same arguments, `workdir` is shared, and only process 0 writes.
 
     Args:
       task: what to train.
@@ -221,7 +257,7 @@ def train(task: Task, config: Any, workdir: str | Path) -> Any:
       FloatingPointError: a loss or gradient is not finite; names the step. Such a state is
         never saved.
     """
-    _check_cadence(config)
+    check_settings(config)
     workdir = Path(workdir).expanduser()
     with ExitStack() as stack:
         stack.enter_context(jax.debug_nans(bool(config.debug_nans)))
@@ -230,7 +266,7 @@ def train(task: Task, config: Any, workdir: str | Path) -> Any:
         )
         start, host_state = _begin(task, config, opened)
         if start:
-            run_config.check(workdir, config)
+            run_config.check(workdir, config, task.follows_length)
         out = None
         if jax.process_index() == 0:
             run_config.write(workdir, config)
@@ -244,5 +280,5 @@ def train(task: Task, config: Any, workdir: str | Path) -> Any:
             run.evaluate(0, state)
         step, state = run.steps(start, state, stop)
         local = run.placement.local(state)
-        run.finish(step, local)
+        run.finish(step, local, stop.cause)
         return local

@@ -6,6 +6,7 @@ import importlib.metadata
 import io
 import json
 import math
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -107,11 +108,12 @@ def _figure(url: str, caption: str, css_class: str = "") -> str:
     )
 
 
-def _summary(records: list[dict[str, Any]]) -> str:
+def _summary(records: list[dict[str, Any]], steps: int | None) -> str:
     if not records:
         return "<p>Nothing was logged.</p>"
     last = records[-1]
-    return f"<p>{last['step']} steps in {last['seconds']:.0f} seconds.</p>"
+    whole = f" of {steps}" if steps else ""
+    return f"<p>{last['step']}{whole} steps in {last['seconds']:.0f} seconds.</p>"
 
 
 def _final_values(by_name: Mapping[str, Mapping[str, Curve]]) -> str:
@@ -151,7 +153,7 @@ def write(
     parts = [
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}',
         f"</title><style>{_STYLE}</style></head><body><h1>{title}</h1>",
-        _summary(records),
+        _summary(records, config.get("steps")),
         "<h2>Curves</h2>",
         *(_figure(_plot(by_kind), name) for name, by_kind in by_name.items()),
         "<h2>Pictures</h2>",
@@ -166,7 +168,9 @@ def write(
         f"</pre><h2>Environment</h2><table>{versions}</table></body></html>\n",
     ]
     path = workdir / FILE
-    path.write_text("".join(parts), encoding="utf-8")
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text("".join(parts), encoding="utf-8")
+    os.replace(fresh, path)  # Whole, whoever reads it while training goes on.
     return path
 
 

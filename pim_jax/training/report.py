@@ -128,20 +128,30 @@ class Report:
         """Reports the scalars of the updates since the last call, and their speed."""
         before, then = self._previous
         now = time.monotonic()
-        rate = (step - before) / max(now - then, 1e-9)
         self._previous = (step, now)
-        self._write(step, "train", {**scalars, "steps_per_second": rate})
-        left = (self._steps - step) / max(rate, 1e-9)
+        speed, shown = {}, ""
+        if step > before:  # Else the first step, which was compiled, is all there is.
+            rate = (step - before) / max(now - then, 1e-9)
+            left = (self._steps - step) / max(rate, 1e-9)
+            speed = {"steps_per_second": rate}
+            shown = f"{rate:.3g} steps/s · {left:.0f} s left · "
+            self._bar.update(self._bar_task, rate=f"{rate:.3g} steps/s")
+        self._write(step, "train", {**scalars, **speed})
         if self._bar.disable:
-            self.say(
-                f"step {step}/{self._steps} · {rate:.3g} steps/s · {left:.0f} s left"
-                f" · {_terms(scalars)}"
-            )
-        self._bar.update(
-            self._bar_task,
-            rate=f"{rate:.3g} steps/s",
-            terms=_terms(scalars, _SHOWN_TERMS),
+            self.say(f"step {step}/{self._steps} · {shown}{_terms(scalars)}")
+        self._bar.update(self._bar_task, terms=_terms(scalars, _SHOWN_TERMS))
+
+    def first_step(self, step: int) -> None:
+        """Says how long the first step of this call took; it does not count for speed.
+
+        Most of it is compilation.
+        """
+        seconds = time.monotonic() - self._previous[1]
+        self.say(
+            f"step {step}/{self._steps} · {seconds:.1f} s for the first step, with"
+            " compilation"
         )
+        self.resume_clock(step)
 
     def evaluation(self, step: int, scalars: Mapping[str, float]) -> None:
         """Reports the scalars of all evaluations; their time does not count as training.

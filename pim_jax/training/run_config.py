@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import logging
 
 FILE = "config.json"
 # Config keys that may change between restarts without a word: they change how a run is
-# carried out and reported, not what it computes (`steps` extends it).
+# carried out and reported, not what it computes.
 FREE_KEYS = frozenset(
     {
-        "steps",
         "log_every",
         "evaluate_every",
         "checkpoint_every",
@@ -40,10 +40,15 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any,
         yield path, old, new
 
 
-def check(workdir: Path, config: Any) -> None:
+def check(workdir: Path, config: Any, follows_length: bool = True) -> None:
     """Compares the config with that of the checkpoints which are about to be continued.
 
-    Warns of each key that differs and is not in FREE_KEYS.
+    Warns, in process 0, of each key that differs and is not in FREE_KEYS.
+
+    Args:
+      workdir: folder of the run.
+      config: what it is to go on with.
+      follows_length: whether another `steps` is to be told, see `Task`.
 
     Raises:
       ValueError: a key of the block `model` differs.
@@ -52,7 +57,7 @@ def check(workdir: Path, config: Any) -> None:
     if not path.exists():
         return
     for key, old, new in _differences(json.loads(path.read_text()), resolved(config)):
-        if key in FREE_KEYS:
+        if key in FREE_KEYS or (key == "steps" and not follows_length):
             continue
         message = (
             f"config.{key} is {new!r}, but the checkpoints in {workdir} were trained"
@@ -60,7 +65,13 @@ def check(workdir: Path, config: Any) -> None:
         )
         if key.split(".")[0] == "model":
             raise ValueError(f"{message}; use that value or another workdir")
-        logging.warning("%s; going on with %r", message, new)
+        if key == "steps":
+            message += (
+                "; what follows the length of a run, such as the learning rate, goes on"
+                f" as if it had been {new} from the start"
+            )
+        if jax.process_index() == 0:
+            logging.warning("%s; going on with %r", message, new)
 
 
 def write(workdir: Path, config: Any) -> None:

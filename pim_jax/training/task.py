@@ -60,6 +60,9 @@ class Task(NamedTuple):
         process with a state that lies on one local device; it must not keep the state.
       pictures: name -> f(state) -> uint8 (h, w, 3), for TensorBoard and the report.
         Called on process 0 only.
+      follows_length: whether `update` depends on config.steps, for example by a learning
+        rate that falls up to there: then another `steps` is another run, not a longer
+        one.
     """
 
     init: Callable[[jax.Array], Any]
@@ -67,6 +70,7 @@ class Task(NamedTuple):
     batches: Callable[[int, int, int], Iterator[dict[str, np.ndarray]]]
     evaluations: Mapping[str, Callable[[Any], Mapping[str, float]]] = {}
     pictures: Mapping[str, Callable[[Any], np.ndarray]] = {}
+    follows_length: bool = True
 
 
 def initial_state(
@@ -79,6 +83,12 @@ def initial_state(
         ema_params=params,
         opt_state=optimizer.init(params),
     )
+
+
+def check_ema_decay(decay: float) -> None:
+    """Raises ValueError for a decay outside [0, 1)."""
+    if not 0.0 <= decay < 1.0:
+        raise ValueError(f"ema_decay is {decay}, expected 0 <= ema_decay < 1")
 
 
 def ema_decay_at(step: jax.Array, decay: float) -> jax.Array:
@@ -127,8 +137,7 @@ def gradient_update(
     Raises:
       ValueError: `ema_decay` outside [0, 1).
     """
-    if not 0.0 <= ema_decay < 1.0:
-        raise ValueError(f"ema_decay is {ema_decay}, expected 0 <= ema_decay < 1")
+    check_ema_decay(ema_decay)
     gradient = jax.value_and_grad(loss, has_aux=True)
 
     def update(

@@ -602,6 +602,21 @@ def test_bad_settings(make_config, changes, error, text):
         task.make(make_config(changes=changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"data.batch_size": 0}, "batch_size is 0, expected a positive multiple"),
+        ({"data.batch_size": 3, "devices": 2}, "number of devices, 2"),
+    ],
+)
+def test_batches_are_checked_before_pictures_are_read(
+    make_config, monkeypatch, changes, text
+):
+    monkeypatch.setattr(task, "_images", None)
+    with pytest.raises(ValueError, match=text):
+        task.make(make_config(changes=changes))
+
+
 def test_bad_batches(make_config):
     made = task.make(make_config(changes={"data.crop": 0}))
     with pytest.raises(ValueError, match=r"data\.crop is 0"):

@@ -207,6 +207,12 @@ def test_a_backbone_two_steps(make_config, tmp_path):
     [
         ({"network.name": "resnet"}, ValueError, "network.name is 'resnet'"),
         ({"dropout": 1.0}, ValueError, "dropout is 1"),
+        # Before the network is loaded, which may be a download.
+        (
+            {"data.batch_size": 0, "network.name": "resnet"},
+            ValueError,
+            "batch_size is 0",
+        ),
         ({"data.data_dir": "no/such"}, FileNotFoundError, "no/such"),
         (
             {"network.name": "alex", "network.weights": "no.pth"},

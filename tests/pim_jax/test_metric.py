@@ -66,6 +66,17 @@ def test_identical_images_have_distance_zero(metric, image):
     np.testing.assert_array_equal(call(metric, image, image), 0)
 
 
+def test_rounding_in_another_row_of_the_batch_is_no_distance():
+    """As convolutions of some widths do it on some machines."""
+    config = ModelConfig("laplacian", num_scales=2, filters=(16, 16, 16, 3), mixtures=1)
+    images = RNG.uniform(size=(16, 16, 16, 3)).astype(np.float32)
+    single = untrained(config)
+    np.testing.assert_array_equal(call(single, images, images), 0)
+    # The value alone is put right: the distance is still curved there.
+    curvature = jax.hessian(lambda t: single(A, A + t)[0])(jnp.float32(0))
+    assert curvature > 0
+
+
 def test_never_negative_for_images_that_hardly_differ(metric):
     for step in (1e-6, 1e-4, 1e-2):
         assert (call(metric, A, np.clip(A + step, 0, 1)) >= 0).all()

@@ -10,6 +10,7 @@ import pytest
 import pim_jax
 from configs import pim
 from pim_jax import task, weight_files
+from pim_jax.data import video
 from pim_jax.model import ModelConfig
 from pim_jax.training import checkpoint, loop, report
 
@@ -229,6 +230,46 @@ def test_noise_of_a_row_does_not_depend_on_the_devices():
 def test_bad_settings(make_config, changes, error, text):
     with pytest.raises(error, match=text):
         task.make(make_config(changes=changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"data.batch_size": 0}, ValueError, "batch_size is 0, expected a positive"),
+        ({"data.batch_size": 6, "devices": 4}, ValueError, "number of devices, 4"),
+        ({"objective.reduction": "median"}, ValueError, "reduction is 'median'"),
+        ({"objective.temperature": 0.0}, ValueError, "temperature is 0.0"),
+        ({"optimizer.warmup_steps": 5}, ValueError, "warmup_steps < steps = 5"),
+        ({"data.brightness": 1.0}, ValueError, "brightness"),
+        ({"data.validation_pairs": 0}, ValueError, "validation_pairs is 0"),
+        ({"start_from": "no/run"}, FileNotFoundError, "no/run"),
+    ],
+)
+def test_settings_are_checked_before_frames_are_prepared(
+    make_config, monkeypatch, changes, error, text
+):
+    monkeypatch.setattr(video, "prepare_from", None)
+    with pytest.raises(error, match=text):
+        task.make(make_config(changes={"data.frames_dir": "", **changes}))
+
+
+def test_frames_are_prepared_and_reported_once(make_config, small_frames, monkeypatch):
+    """A second time would warn of the same clips again."""
+    calls = []
+
+    def prepare_from(data):
+        calls.append(data)
+        return small_frames
+
+    monkeypatch.setattr(video, "prepare_from", prepare_from)
+    task.make(make_config(changes={"data.frames_dir": ""}))
+    assert len(calls) == 1
+
+
+def test_a_constant_rate_does_not_follow_the_length_of_a_run(make_config):
+    assert task.make(make_config()).follows_length
+    constant = make_config(changes={"optimizer.schedule": "constant"})
+    assert not task.make(constant).follows_length
 
 
 def test_starts_from_trained_weights(once, make_config):

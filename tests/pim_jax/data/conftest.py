@@ -49,10 +49,11 @@ def write_clip() -> Callable[..., Path]:
         pix_fmt: str = "bgr0",
         pixel_aspect: Fraction | None = None,
         rotation: int = 0,
+        options: dict[str, str] | None = None,
     ) -> Path:
         height, width = frames[0].shape[:2]
         with av.open(str(path), "w") as container:
-            stream = container.add_stream(codec, rate=fps)
+            stream = container.add_stream(codec, rate=fps, options=options or {})
             stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
             if pixel_aspect is not None:
                 stream.codec_context.sample_aspect_ratio = pixel_aspect

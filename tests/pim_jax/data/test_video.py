@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,109 @@ def test_other_settings_or_clips_are_prepared_anew(
     assert "new.mkv" in names(found[2], "train") | names(found[2], "validation")
 
 
+def change_middle(path):
+    """Changes one bit far from both ends; the size stays."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_change_in_the_middle_of_a_file_is_noticed(
+    tmp_path, write_clip, moving, monkeypatch
+):
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    # Uncompressed, so that any byte is a pixel, and longer than the two ends.
+    path = write_clip(folder / "a.avi", moving(0, 50), codec="rawvideo")
+    assert path.stat().st_size > 300_000
+    old = path.stat()
+    first = video.prepare(folder, out)
+    assert video.prepare(folder, out) == first
+    change_middle(path)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert path.stat().st_size == old.st_size
+    assert path.stat().st_mtime_ns == old.st_mtime_ns
+    assert video.prepare(folder, out) != first
+
+
+def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip_folder, "_SETTLED_SECONDS", -1.0)
+    (tmp_path / "a.mp4").write_bytes(b"some" * 1000)
+    kept = tmp_path / "out" / clip_folder.DIGESTS
+
+    def found():
+        with clip_folder.Digests(kept) as known:
+            return clip_folder.find_clips(tmp_path, ["a.mp4"], known)[0].digest
+
+    digest = found()
+    assert digest == hashlib.sha256(b"some" * 1000).hexdigest()
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", None)
+        assert found() == digest
+    change_middle(tmp_path / "a.mp4")
+    assert found() != digest
+    for damaged in ("", "[1]", '{"a": 3}'):
+        kept.write_text(damaged)
+        assert found() != digest
+
+
+def test_what_has_just_been_changed_is_read_again(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"some")
+    kept = tmp_path / "out" / clip_folder.DIGESTS
+    with clip_folder.Digests(kept) as known:
+        known.of([path])
+    assert not kept.exists()
+
+
+def test_two_runs_that_prepare_the_same_at_once(videos, tmp_path, monkeypatch):
+    """The second finds the folder of the first where it wants to put its own."""
+    generate = video.FramePairs._generate_examples
+    out = tmp_path / "out"
+
+    def overtaken(self, split):
+        yield from generate(self, split)
+        if not overtaking:
+            overtaking.append(True)
+            others.append(video.prepare(videos, out, run_length=3))
+
+    overtaking, others = [], []
+    monkeypatch.setattr(video.FramePairs, "_generate_examples", overtaken)
+    prepared = video.prepare(videos, out, run_length=3)
+    assert [prepared] == others
+    assert frame_runs.open_runs(prepared, "train").read(0, 0, 2).shape[0] == 2
+    assert [path.name for path in prepared.parent.iterdir()] == [prepared.name]
+
+
+def test_a_failure_that_no_other_run_made_good_is_told(videos, tmp_path, monkeypatch):
+    def fails(self, split):
+        raise OSError("disk full")
+        yield
+
+    monkeypatch.setattr(video.FramePairs, "_generate_examples", fails)
+    with pytest.raises(OSError, match="disk full"):
+        video.prepare(videos, tmp_path)
+
+
+def test_what_a_clip_is_like_is_told(tmp_path, write_clip, moving, log):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for seed, name in enumerate(["a", "b"]):
+        write_clip(
+            folder / f"{name}.mkv",
+            moving(seed, 4),
+            codec="mpeg2video",
+            pix_fmt="yuv420p",
+            options={"flags": "+ildct+ilme"},
+        )
+    write_clip(folder / "c.mkv", moving(3, 4))
+    for _ in range(2):  # The second time from the prepared data.
+        video.prepare(folder, tmp_path / "out", validation_fraction=0)
+        told = "2 clips are interlaced, and were deinterlaced: a.mkv, b.mkv"
+        assert told in log.text
+        log.clear()
+
+
 def test_split_is_by_clip(videos, prepared):
     train, validation = names(prepared, "train"), names(prepared, "validation")
     assert not train & validation
@@ -118,9 +222,11 @@ def test_split_is_by_clip(videos, prepared):
 
 
 def fake_clips(n, start=0):
+    numbers = range(start, start + n)
+    digests = [hashlib.sha256(str(i).encode()).hexdigest() for i in numbers]
     return [
-        clip_folder.Clip(f"{i}.mp4", None, hashlib.sha256(str(i).encode()).hexdigest())
-        for i in range(start, start + n)
+        clip_folder.Clip(f"{i}.mp4", None, digest, digest)
+        for i, digest in zip(numbers, digests, strict=True)
     ]
 
 
@@ -222,7 +328,7 @@ def test_nothing_moves(tmp_path, write_clip, texture):
     with pytest.raises(ValueError, match=r"none of the 1 clips .* still\.mkv"):
         video.prepare(folder, tmp_path / "out")
     # Nothing half done is left to be taken for a prepared dataset.
-    assert not list((tmp_path / "out").rglob("*1.0.0*"))
+    assert not list((tmp_path / "out").rglob(f"*{video.FramePairs.VERSION}*"))
 
 
 def test_missing_folders_and_clips(tmp_path):
@@ -234,6 +340,14 @@ def test_missing_folders_and_clips(tmp_path):
         video.prepare(tmp_path, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match=r"lacks the clips missing\.mp4"):
         video.prepare(tmp_path, tmp_path / "out", names=["missing.mp4"])
+
+
+def test_wrong_input_of_the_command_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        video.main([f"--video_dir={tmp_path / 'nowhere'}", f"--out={tmp_path}"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pim_jax.data.video: error: the video folder")
 
 
 @pytest.mark.parametrize(

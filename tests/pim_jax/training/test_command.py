@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
 from pim_jax.training import command
 
@@ -36,7 +37,7 @@ def train(tmp_path, *flags, config="config.py"):
         text=True,
         timeout=120,
     )
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert not workdir.exists()
     return result.stderr
 
@@ -66,6 +67,60 @@ def test_a_missing_config_file(tmp_path):
 
 def test_the_trace_on_request(tmp_path):
     assert "Traceback" in train(tmp_path, "--traceback")
+
+
+@pytest.fixture
+def flag_values(monkeypatch):
+    """A program's flags, and its name as the first argument."""
+    values = flags.FlagValues()
+    flags.DEFINE_integer("number", 1, "A number.", flag_values=values)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    return values
+
+
+def ended(monkeypatch, main, *arguments):
+    """Status of a program in this process."""
+    monkeypatch.setattr(command.sys, "argv", ["program.py", *arguments])
+    # As absl's, without its handlers and its own flags.
+    monkeypatch.setattr(
+        command.app,
+        "run",
+        lambda start, flags_parser: start(flags_parser([*command.sys.argv])),
+    )
+    with pytest.raises(SystemExit) as caught:
+        command.run(main)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--nunber=2"], "Unknown command line flag 'nunber'. Did you mean: number"),
+        (["--number=two"], "invalid literal"),
+        (["more"], "unexpected arguments: more"),
+    ],
+)
+def test_misuse_has_the_status_of_argparse(
+    flag_values, monkeypatch, capsys, arguments, text
+):
+    assert ended(monkeypatch, lambda: None, *arguments) == command.USAGE == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("program.py: error: ")
+    assert text in line
+
+
+def test_an_interrupt_is_one_line(flag_values, monkeypatch, capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    assert ended(monkeypatch, main) == command.INTERRUPTED
+    assert capsys.readouterr().err == "program.py: interrupted\n"
+
+
+def test_the_reason_of_a_config_file_that_raises(tmp_path):
+    lines = train(tmp_path, config="config.py:small").strip().splitlines()
+    assert len(lines) == 1
+    assert "error: no variant 'small', expected 'demo'" in lines[0]
 
 
 def test_messages_lose_their_wrapping():

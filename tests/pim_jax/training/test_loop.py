@@ -17,6 +17,7 @@ import toy_task
 from jax.experimental.compilation_cache import compilation_cache
 
 from pim_jax.training import checkpoint, loop, report, run_config
+from pim_jax.training.stop import StopSignal
 
 pytestmark = pytest.mark.usefixtures("no_plots")
 
@@ -147,7 +148,7 @@ def test_sigkill_at_a_random_step_changes_nothing(tmp_path):
     assert steps == [0, *range(1, 41), 40]
 
 
-def wait_for_lines(process, path, count, seconds=60):
+def wait_for_lines(process, path, count, seconds=180):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if path.exists() and path.read_text().count("\n") >= count:
@@ -158,7 +159,10 @@ def wait_for_lines(process, path, count, seconds=60):
     pytest.fail(f"no {count} lines in {path}: {process.stderr.read().decode()[-2000:]}")
 
 
-def test_sigterm_saves_and_ends_with_status_zero(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "cause"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")]
+)
+def test_a_signal_saves_and_ends_with_status_zero(tmp_path, number, cause):
     settings = {"steps": 60, "log_every": 1}  # checkpoints at the end only
     arguments = subprocess_arguments(
         tmp_path / "run", f"--config={json.dumps(settings)}", "--seconds_per_batch=0.02"
@@ -166,15 +170,18 @@ def test_sigterm_saves_and_ends_with_status_zero(tmp_path):
     process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE)
     try:
         wait_for_lines(process, tmp_path / "run" / report.LOG_FILE, 5)
-        process.send_signal(signal.SIGTERM)
-        output = process.communicate(timeout=60)[1].decode()
+        process.send_signal(number)
+        output = process.communicate(timeout=180)[1].decode()
     finally:
         process.kill()
         process.communicate()
     assert process.returncode == 0, output
-    assert "stopped by SIGTERM" in output
+    assert f"stopped by {cause} at step" in output
+    assert "Traceback" not in output
+    page = (tmp_path / "run" / "report.html").read_text()
     stopped = report.read_log(tmp_path / "run")[-1]["step"]
     assert 4 <= stopped < 60
+    assert f"{stopped} of 60 steps in" in page
     assert checkpoint.read_parameters(tmp_path / "run", stopped)
     resumed = run(tmp_path / "run", **settings)
     assert_identical(leaves(resumed), leaves(run(tmp_path / "whole", **settings)))
@@ -212,6 +219,17 @@ def test_a_finished_run_is_left_as_it_is(once, finished):
 
 def test_a_finished_run_can_be_extended(finished, caplog):
     assert int(run(finished, steps=7, log_every=1, devices=2).step) == 7
+    # The learning rate follows the length of the run; nothing else has changed.
+    told = [r.getMessage() for r in caplog.records if "config." in r.getMessage()]
+    assert len(told) == 1
+    assert "config.steps is 7, but the checkpoints in" in told[0]
+    assert "were trained with 5; what follows the length of a run" in told[0]
+
+
+def test_a_run_of_any_length_is_extended_without_a_word(finished, caplog):
+    config = toy_task.get_config(steps=6)
+    task = toy_task.make(config)._replace(follows_length=False)
+    assert int(loop.train(task, config, finished).step) == 6
     assert "config." not in caplog.text
 
 
@@ -236,14 +254,15 @@ def test_another_model_of_the_same_shapes(finished):
 
 
 def test_another_config_is_a_warning(finished, caplog):
-    run(finished, ema_decay=0.5, steps=6)
+    run(finished, ema_decay=0.5, steps=6, log_every=3)
     assert "config.ema_decay is 0.5" in caplog.text
-    assert "steps" not in caplog.text
+    assert "log_every" not in caplog.text
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
+        ({"steps": 1}, r"warmup_steps is 1, expected 0 <= warmup_steps < steps = 1"),
         ({"compile": "eager"}, "compile is 'eager', expected 'jit' or 'pmap'"),
         ({"devices": 99}, "devices is 99, expected 0"),
         ({"devices": 3}, "has 16 rows, expected a multiple of its 3 devices"),
@@ -256,6 +275,83 @@ def test_another_config_is_a_warning(finished, caplog):
 def test_bad_settings(tmp_path, changes, text):
     with pytest.raises(ValueError, match=text):
         run(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": 1},
+        {"compile": "eager"},
+        {"devices": 99},
+        {"log_every": 0},
+        {"keep_checkpoints": 0},
+        {"ema_decay": 1.0},
+    ],
+)
+def test_settings_are_checked_without_a_task(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        loop.check_settings(toy_task.get_config(**changes))
+    loop.check_settings(toy_task.get_config())
+
+
+def test_a_second_interrupt_does_not_wait(capfd):
+    with StopSignal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested(1)
+        assert stop.cause == "Ctrl-C"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "Ctrl-C again stops without saving" in capfd.readouterr().err
+
+
+def test_of_several_processes_an_interrupt_stops_all(monkeypatch):
+    """JAX tells the others of a SIGTERM, and of no other signal."""
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    try:
+        with StopSignal():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+def test_what_runs_in_the_background_ignores_interrupts():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignal() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop.requested(1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_page_is_there_after_the_first_evaluation(tmp_path):
+    with pytest.raises(FloatingPointError, match="step 4"):
+        run(tmp_path, {"bad_step": 3}, evaluate_every=2, log_every=1)
+    page = (tmp_path / "report.html").read_text()
+    assert "2 of 5 steps in" in page
+    assert "data:image/png" in page
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_compilation_does_not_count_as_speed(tmp_path, capfd):
+    config = toy_task.get_config(steps=4, log_every=2)
+    task = toy_task.make(config)
+
+    def update(state, batch, key):
+        # Runs while the step is compiled, and never again.
+        time.sleep(1.0)
+        return task.update(state, batch, key)
+
+    loop.train(task._replace(update=update), config, tmp_path)
+    records = [r for r in report.read_log(tmp_path) if r["kind"] == "train"]
+    speeds = [record["scalars"]["steps_per_second"] for record in records]
+    assert records[0]["seconds"] > 1
+    assert min(speeds) > 2
+    assert "s for the first step, with compilation" in capfd.readouterr().err
 
 
 def test_too_few_batches(tmp_path):

@@ -58,6 +58,19 @@ def test_lines_where_there_is_no_terminal(tmp_path):
     assert lines[1] == "step 4/10 · evaluation · set/score 0.25"
 
 
+def test_the_first_step_has_no_speed(tmp_path):
+    screen = console(False)
+    with report.Report(tmp_path, 0, 2, screen) as out:
+        out.first_step(1)
+        out.training(1, {"loss": 1.5})
+        out.training(2, {"loss": 1.0})
+    lines = screen.file.getvalue().splitlines()
+    assert re.match(r"step 1/2 · \d+\.\d s for the first step, with", lines[0])
+    assert lines[1] == "step 1/2 · loss 1.5"
+    assert "steps/s" in lines[2]
+    assert list(report.read_log(tmp_path)[0]["scalars"]) == ["loss"]
+
+
 def test_a_bar_on_a_terminal(tmp_path):
     screen = console(True)
     with report.Report(tmp_path, 0, 10, screen) as out:

@@ -149,6 +149,7 @@ def main():
         leaves = jax.tree.leaves(jax.device_get(state))
         np.savez(options.result, *leaves)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 if __name__ == "__main__":
