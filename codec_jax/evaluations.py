@@ -208,7 +208,7 @@ def points_table(averages: Averages, count: int, folder: str) -> Table:
             f"Every image: {folder}/points.csv; curves: {folder}/rate_distortion.png, "
             f"{folder}/curves/",
         ),
-        down=True,
+        drawn=False,
     )
 
 
@@ -246,7 +246,7 @@ def bd_table(
             except ValueError as error:
                 notes.append(f"{codec}, {measure}: {error}")
     title = f"Bjøntegaard differences to {anchor}"
-    return Table(title, columns, rows, notes, down=True)
+    return Table(title, columns, rows, notes, drawn=False)
 
 
 def _ranges(anchor: Curve, curve: Curve) -> str:

@@ -56,7 +56,7 @@ def photograph(config: ml_collections.ConfigDict, progress: object) -> list[Tabl
             {"bytes": "", "bpp": "", **dict.fromkeys(scores, "")},
             rows,
             (f"{classical.name}: its largest file of at most as many bytes.",),
-            down=True,
+            drawn=False,
         )
     ]
 

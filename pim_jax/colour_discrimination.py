@@ -368,7 +368,7 @@ def metric_table(found: Mapping[str, Found], luminance: float) -> Table:
             "angle error: between long axes; 45 by chance.",
             "degree: the metric's own; distances were raised to 2 / degree.",
         ),
-        down=True,
+        drawn=False,
     )
 
 
@@ -400,5 +400,5 @@ def space_table(luminance: float) -> Table:
         dict.fromkeys(next(iter(rows.values())), ""),
         rows,
         ("Lab for illuminant C, which MacAdam's observer was adapted to.",),
-        down=True,
+        drawn=False,
     )

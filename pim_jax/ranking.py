@@ -107,12 +107,17 @@ def table(
         f"{name}: ranks of {len(versions)} distortions",
         dict.fromkeys(versions, ""),
         {
-            metric: {key: Score(rank) for key, rank in of.items()}
+            metric: {key: Score(_whole(rank)) for key, rank in of.items()}
             for metric, of in found.items()
         },
         (
             f"1 is closest to the photograph. All have {min(errors):.2f} to "
             f"{max(errors):.2f} dB PSNR.",
         ),
-        down=True,
+        drawn=False,
     )
+
+
+def _whole(rank: float) -> float:
+    """A rank as the whole number that it is, unless it is shared by an even number."""
+    return int(rank) if rank == int(rank) else rank

@@ -206,5 +206,5 @@ def table(begin: str, recoveries: dict[str, Recovery], reference: np.ndarray) ->
         {**columns, "recovered": "%"},
         rows,
         (f"recovered: images that end at {RECOVERED_DB:g} dB or more.",),
-        down=True,
+        drawn=False,
     )

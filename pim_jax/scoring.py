@@ -295,7 +295,6 @@ def with_clic(two_afc: Table, clic_scores: Table) -> Table:
         {**two_afc.columns, "CLIC": "%"},
         rows,
         (*two_afc.notes, *clic_scores.notes),
-        down=True,
     )
 
 
@@ -389,5 +388,4 @@ def comparisons_table(
             "intervals: bootstrap over pictures.",
             f"{RATERS}: of the same pair, where it has two votes.",
         ),
-        down=True,
     )
