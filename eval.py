@@ -7,13 +7,16 @@ Usage: python eval.py --config=configs/eval_bapps.py --config.metric=ssim,runs/p
        python eval.py --config=configs/eval_toy.py
 
 `config.metric` and `config.codec` are lists with commas of names (`pim-jax metrics`) and
-folders.
+folders. Tables are written after each metric, and the distances that they are made of as
+they come, to OUT/distances: after an interruption the same command goes on from there.
+--json prints what OUT/NAME.json holds, and nothing else.
 Exit status: 0 when done; 1 for an error in the input, named in one line (--traceback
-shows where it came from).
+shows where it came from); 2 for wrong flags; 130 after Ctrl-C.
 """
 
 import json
 import platform
+import sys
 
 import jax
 import numpy
@@ -24,11 +27,13 @@ from ml_collections import config_flags
 import codec_jax.evaluations
 import pim_jax.evaluations
 from pim_jax import tables
+from pim_jax.outputs import Output
 from pim_jax.training import command
 
 EVALUATIONS = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file to evaluate by.")
+_JSON = flags.DEFINE_bool("json", False, "Print the tables as JSON and nothing else.")
 
 
 def main() -> None:
@@ -39,11 +44,6 @@ def main() -> None:
             f"config.evaluation is {config.evaluation!r}, expected one of "
             f"{[*EVALUATIONS]}"
         )
-    console = rich.console.Console()
-    with console.status("reading data") as status:
-        results = EVALUATIONS[config.evaluation](config, status.update)
-    for table in results:
-        tables.show(table, console)
     about = {
         "config": json.loads(config.to_json_best_effort()),
         "versions": {
@@ -54,8 +54,22 @@ def main() -> None:
         },
         "device": jax.devices()[0].device_kind,
     }
-    for path in tables.save(results, config.out, config.evaluation, about):
-        console.print(f"written: {path}")
+    output = Output(config.out, config.evaluation, about)
+    try:
+        with rich.console.Console(stderr=True).status("reading data") as status:
+            results = EVALUATIONS[config.evaluation](config, status.update, output)
+            output.finish(results)
+    except KeyboardInterrupt:
+        print("eval.py: interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(command.INTERRUPTED)
+    if _JSON.value:
+        print(output.content(results), end="")
+        return
+    console = rich.console.Console()
+    for table in results:
+        tables.show(table, console)
+    for path in output.written:
+        console.print(f"written: {path}", soft_wrap=True, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

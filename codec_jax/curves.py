@@ -51,7 +51,7 @@ def read_published(folder: str | Path) -> list[Published]:
 
 
 def _read_curve(path: Path) -> Published:
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     title, column = _TITLE.search(text), _COLUMN.search(text)
     if not title or not column or column["measure"] not in _MEASURES:
         raise ValueError(

@@ -321,6 +321,7 @@ def run(
     luminance: float,
     side: int = 64,
     progress: Callable[[str], None] = lambda text: None,
+    done: Callable[[dict[str, Found]], None] = lambda found: None,
 ) -> dict[str, Found]:
     """Metrics, then colour spaces -> their ellipses at the centres inside sRGB.
 
@@ -336,6 +337,7 @@ def run(
         seen = tensor(metric, colours, side)
         plane = in_plane(seen.of_rgb, data.centre, luminance)
         results[name] = _found(plane, data, seen.degree)
+        done(results)
     for name in chromaticity.SPACES:
         if name not in results:
             plane = of_space(name, data.centre, luminance)

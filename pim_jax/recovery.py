@@ -11,7 +11,7 @@ rate falls along one cosine and the optimiser stays, so fewer steps suffice.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -156,8 +156,12 @@ def run(
     reference: np.ndarray,
     settings: Settings,
     progress: Callable[[str], None] = lambda text: None,
+    done: Callable[[dict[str, dict[str, Recovery]]], None] = lambda results: None,
 ) -> dict[str, dict[str, Recovery]]:
-    """Start -> metric -> recovery, for uint8 references (n, h, w, 3)."""
+    """Start -> metric -> recovery, for uint8 references (n, h, w, 3).
+
+    `done` is called after each recovery with those so far.
+    """
     target = jnp.asarray(reference, jnp.float32) / 255
     results: dict[str, dict[str, Recovery]] = {}
     for begin, start in starts(reference, settings).items():
@@ -165,10 +169,13 @@ def run(
         for name, metric in metrics.items():
             progress(f"{name} from {begin}, {settings.steps} steps")
             results[begin][name] = recover(metric, target, jnp.asarray(start), settings)
+            done(results)
     return results
 
 
-def table(begin: str, recoveries: dict[str, Recovery], reference: np.ndarray) -> Table:
+def table(
+    begin: str, recoveries: Mapping[str, Recovery], reference: np.ndarray
+) -> Table:
     """Means over images: distance, PSNR and SSIM before and after, and how many recover.
 
     Args:

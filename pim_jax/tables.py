@@ -53,7 +53,7 @@ def number(value: float, unit: str = "") -> str:
         return str(value)
     if unit == "%":
         return f"{value * 100:.2f}"
-    return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
+    return f"{value:#.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
 
 
 def _shown(score: Score | None, unit: str) -> str:

@@ -18,12 +18,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURE = """
 version grids printed ops evaluate tensor_bundle terminal data training
 tables
+outputs
 downloads torch_files numpy_pickles heads
 distributions backbones
 pretrained
 objective model realism
 initialization
 metric convert pictures
+kept
 published distances weight_files
 shipped
 metrics behaviour scoring

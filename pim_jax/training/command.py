@@ -3,10 +3,15 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from absl import app, flags, logging
 
 flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+
+# Exit statuses, alike in all programs: 0 done, 1 an error in the input.
+USAGE = 2
+INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 
 # What the packages raise for wrong input, or for want of an optional library. A misspelt
 # config key is a KeyError inside an AttributeError; any other AttributeError is a defect
@@ -40,21 +45,29 @@ def _one_line(argv: Sequence[str]) -> Iterator[None]:
         sys.exit(f"{argv[0]}: error: {message(error)}")
 
 
+def _wrong_usage(argv: Sequence[str], text: str) -> NoReturn:
+    print(f"{argv[0]}: error: {text}; --help lists the flags", file=sys.stderr)
+    sys.exit(USAGE)
+
+
 def run(main: Callable[[], object]) -> None:
     """Parses the flags and calls `main`.
 
-    An error of the user ends the program with exit status 1 and one line on stderr;
-    --traceback shows the whole trace.
+    An error of the user ends the program with one line on stderr, and exit status 1, or
+    `USAGE` where the flags are wrong; --traceback shows the whole trace.
     """
     argv = list(sys.argv)
 
     def parse(arguments: list[str]) -> list[str]:
         with _one_line(argv):
-            return app.parse_flags_with_usage(arguments)
+            try:
+                return flags.FLAGS(arguments)
+            except flags.Error as error:
+                _wrong_usage(argv, message(error))
 
     def start(rest: list[str]) -> None:
         if len(rest) > 1:
-            raise app.UsageError(f"unexpected arguments: {' '.join(rest[1:])}")
+            _wrong_usage(argv, f"unexpected arguments: {' '.join(rest[1:])}")
         # Orbax and JAX tell dozens of lines at each checkpoint, which absl shows unless
         # told otherwise; --verbosity=0 brings them back. (By now absl has changed the
         # flag itself, so the arguments have to say whether it was given.)

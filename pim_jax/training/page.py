@@ -170,6 +170,22 @@ def write(
     return path
 
 
+_END = "</body></html>"
+
+
+def check(path: Path) -> str:
+    """The text of a page that `write` made.
+
+    Raises: FileNotFoundError if there is no such page, ValueError if it is another one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such page: {path}")
+    text = path.read_text(encoding="utf-8")
+    if _END not in text:
+        raise ValueError(f"{path} is no report: it does not end with {_END}")
+    return text
+
+
 def add_section(
     path: Path, name: str, title: str, pictures: Mapping[str, np.ndarray]
 ) -> None:
@@ -181,14 +197,9 @@ def add_section(
       title: its heading.
       pictures: caption -> uint8 (h, w, 3).
 
-    Raises: FileNotFoundError if there is no such page, ValueError if it is another one.
+    Raises: as `check`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such page: {path}")
-    end = "</body></html>"
-    text = path.read_text(encoding="utf-8")
-    if end not in text:
-        raise ValueError(f"{path} is no report: it does not end with {end}")
+    text, end = check(path), _END
     first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
     before, _, rest = text.partition(first)
     after = rest.partition(last)[2] or end + "\n"
