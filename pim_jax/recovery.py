@@ -20,6 +20,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from pim_jax import printed
 from pim_jax.data import distortions
 from pim_jax.metric import Metric
 from pim_jax.metrics import pixel, ssim
@@ -196,8 +197,8 @@ def table(
             for x in (found.start, found.image)
         )
         rows[name] = {
-            "D before": Score(float(found.distance[0].mean())),
-            "D after": Score(float(found.distance[-1].mean())),
+            "D before": Score(printed.value(name, float(found.distance[0].mean()))),
+            "D after": Score(printed.value(name, float(found.distance[-1].mean()))),
             "PSNR before": Score(float(found.psnr[0].mean())),
             "PSNR after": Score(float(found.psnr[-1].mean())),
             "least PSNR": Score(float(found.psnr[-1].min())),
@@ -212,6 +213,14 @@ def table(
         f"Recovery of {n} images of {width}x{height} from {begin}",
         {**columns, "recovered": "%"},
         rows,
-        (f"recovered: images that end at {RECOVERED_DB:g} dB or more.",),
+        (
+            f"recovered: images that end at {RECOVERED_DB:g} dB or more.",
+            *(
+                f"D of {name}: in {printed.unit(name)}, of the mean squared error; the "
+                "larger, the closer."
+                for name in recoveries
+                if printed.unit(name)
+            ),
+        ),
         drawn=False,
     )

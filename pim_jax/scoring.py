@@ -18,7 +18,7 @@ from pim_jax.data.readable import Chosen
 from pim_jax.distances import source_distances
 from pim_jax.kept import Kept
 from pim_jax.metric import Metric
-from pim_jax.tables import Score, Table
+from pim_jax.tables import DIFFERENCE, Score, Table
 
 HUMAN, LIMIT = "human score", "upper limit"
 RATERS = "two raters"
@@ -428,6 +428,7 @@ def comparisons_table(
     votes = np.array([row.votes for row in rows])
     pictures, picture = np.unique([row.reference for row in rows], return_inverse=True)
     best = np.maximum(votes_b, votes - votes_b)
+    difference = f"{DIFFERENCE}{baseline}"
 
     def samples(agreeing: np.ndarray) -> np.ndarray:
         return evaluate.bootstrap_samples(
@@ -452,12 +453,12 @@ def comparisons_table(
             name: {"agreement": share(agreeing[name], drawn[name])} for name in agreeing
         }
         for name in scores if baseline in agreeing else ():
-            scores[name][f"minus {baseline}"] = share(
+            scores[name][difference] = share(
                 agreeing[name] - agreeing[baseline], drawn[name] - drawn[baseline]
             )
         return Table(
             "Votes on pairs of versions",
-            {"agreement": "%", f"minus {baseline}": "%"},
+            {"agreement": "%", difference: "%"},
             {**{name: scores[name] for name in metrics if name in scores}, **people},
             (
                 f"{int(votes.sum())} votes on {len(rows)} pairs of {len(pictures)} "

@@ -14,6 +14,7 @@ import rich.text
 
 from pim_jax import grids
 
+DIFFERENCE = "minus "  # begins the name of a measure that is a difference
 _PANELS = 4  # of a table's picture, side by side
 
 
@@ -182,7 +183,9 @@ def _draw_table(part: Any, table: Table) -> None:
         axis.axis("off")
     first: dict[str, Any] = {}
     for axis, (measure, unit) in zip(grid.flat, table.columns.items(), strict=False):
-        if _comparable(table, unit) and first.setdefault(unit, axis) is not axis:
+        # Differences are far smaller than what they are differences of.
+        one_scale = _comparable(table, unit) and not measure.startswith(DIFFERENCE)
+        if one_scale and first.setdefault(unit, axis) is not axis:
             axis.sharex(first[unit])
         _draw_panel(axis, table, measure, unit)
 
