@@ -30,7 +30,7 @@ from pim_jax.data import (
     photographs,
 )
 from pim_jax.data.bapps_folder import PATCH, Source
-from pim_jax.metric import PimMetric, untrained
+from pim_jax.metric import Metric, PimMetric, untrained
 from pim_jax.model import ModelConfig
 from pim_jax.named import by_name, initial_seed, load_metrics, names_in, with_untrained
 from pim_jax.outputs import Output
@@ -54,6 +54,16 @@ def check_counts(config: ml_collections.ConfigDict, **least: int) -> None:
             )
 
 
+def check_sizes(metrics: Mapping[str, Metric], side: int) -> None:
+    """ValueError if images of this side are too small for a metric: before any work."""
+    for name, metric in metrics.items():
+        if side < metric.minimum_size:
+            raise ValueError(
+                f"{name} needs images of at least {metric.minimum_size} pixels, and here "
+                f"they have {side}; leave it out of config.metric"
+            )
+
+
 def bapps(
     config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
 ) -> list[Table]:
@@ -71,6 +81,7 @@ def bapps(
     if unknown:
         raise ValueError(f"config.parts must be among {[*makers]}, found {unknown}")
     plain = by_name(config.metric)
+    check_sizes(plain, PATCH)
     # All parts first: one that is not there is no reason to stop after hours.
     sources = {part: makers[part][0](config.data_dir) for part in parts}
     metrics = kept.keep(plain, output.folder)
@@ -140,6 +151,8 @@ def judgement_tables(
     found = _judgements(config)
     if found.rows:
         scoring.check_baseline(config.baseline, plain)
+    if found.triplets:
+        check_sizes(plain, PATCH - max(config.shifts, default=0))
     metrics = kept.keep(plain, output.folder)
     tables: list[Table] = []
     common: dict[str, Any] = {
@@ -225,6 +238,8 @@ def behaviour_table(
             f"{config.shifts}"
         )
     metrics = load_metrics(config.metric)
+    side = config.data.crop - max(config.shifts, default=0)
+    check_sizes({name: metric for name, metric, _ in metrics}, side)
     settings = behaviour.Settings(
         frames=config.frames,
         shifts=tuple(config.shifts),
@@ -299,6 +314,7 @@ def recover(
     check_counts(config, images=0, side=1, steps=1)
     output = output_of(config, output)
     metrics = by_name(config.metric)
+    check_sizes(metrics, config.side)
     settings = recovery.Settings(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -333,7 +349,9 @@ def rank(
     output = output_of(config, output)
     if config.report:
         page.check(Path(config.report))
-    metrics = kept.keep(by_name(config.metric), output.folder)
+    plain = by_name(config.metric)
+    check_sizes(plain, config.side)
+    metrics = kept.keep(plain, output.folder)
     if config.image:
         name, photograph = Path(config.image).name, images.read_pixels(config.image)
     else:
