@@ -9,6 +9,7 @@ import skimage.data
 
 from codec_jax import image_files, measurements, weights
 from codec_jax.classical import CLASSICAL, ClassicalCodec
+from pim_jax import printed, tables
 from pim_jax.outputs import Output
 from pim_jax.tables import Score, Table
 from pim_jax.training import page
@@ -58,9 +59,12 @@ def photograph(
         Table(
             f"{config.image or 'scikit-image: coffee.png'}, {picture.shape[1]} x "
             f"{picture.shape[0]}",
-            {"bytes": "", "bpp": "", **dict.fromkeys(scores, "")},
+            {"bytes": "", "bpp": "", **{key: printed.unit(key) for key in scores}},
             rows,
-            (f"{classical.name}: its largest file of at most as many bytes.",),
+            (
+                f"{classical.name}: its largest file of at most as many bytes.",
+                f"side_by_side.png, from left to right: {', '.join(shown)}.",
+            ),
             drawn=False,
         )
     ]
@@ -68,7 +72,7 @@ def photograph(
 
 def _caption(name: str, row: Mapping[str, Score]) -> str:
     return ", ".join(
-        [name, *(f"{key} {score.value:.4g}" for key, score in row.items())]
+        [name, *(f"{key} {tables.number(score.value)}" for key, score in row.items())]
     )
 
 

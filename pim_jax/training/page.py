@@ -28,6 +28,16 @@ PACKAGES = (
     "numpy",
     "tensorflow-datasets",
 )
+# What the pictures of tasks show, by their names in TensorBoard.
+CAPTIONS = {
+    "frame_pairs": "frame_pairs: held-out frames, and below each the next of its clip",
+    "activations": "activations: held-out frames, and below each the first three features "
+    "of every level as red, green and blue, the coarsest level first",
+    "decoded": "decoded: held-out crops, and below each what is decoded at the lowest, a "
+    "middle and the highest rate",
+    "cells": "cells: density of the source (blue), borders of the quantisation cells "
+    "(black) and code vectors (orange), the larger the more probable",
+}
 _STYLE = """
 body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; }
 figure { display: inline-block; margin: 0 1em 1em 0; vertical-align: top; }
@@ -156,7 +166,7 @@ def write(
         *(_figure(_plot(by_kind), name) for name, by_kind in by_name.items()),
         "<h2>Pictures</h2>",
         *(
-            _figure(_picture(image), name, "picture")
+            _figure(_picture(image), CAPTIONS.get(name, name), "picture")
             for name, image in pictures.items()
         ),
         "<h2>Values</h2>",
