@@ -15,8 +15,11 @@ shows where it came from); 2 for wrong flags; 130 after Ctrl-C.
 """
 
 import json
+import logging
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 import numpy
@@ -34,6 +37,25 @@ EVALUATIONS = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATION
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file to evaluate by.")
 _JSON = flags.DEFINE_bool("json", False, "Print the tables as JSON and nothing else.")
+
+
+@contextmanager
+def _warnings_once() -> Iterator[None]:
+    """Says each warning once: some files are read for a metric and again for its bound."""
+    seen: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        known = text in seen
+        seen.add(text)
+        return not known
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
 
 
 def main() -> None:
@@ -56,7 +78,10 @@ def main() -> None:
     }
     output = Output(config.out, config.evaluation, about)
     try:
-        with rich.console.Console(stderr=True).status("reading data") as status:
+        with (
+            _warnings_once(),
+            rich.console.Console(stderr=True).status("reading data") as status,
+        ):
             results = EVALUATIONS[config.evaluation](config, status.update, output)
             output.finish(results)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import types
 from pathlib import Path
 
+import absl.logging
 import jax
 import ml_collections
 import numpy as np
@@ -175,6 +177,23 @@ def test_every_file_is_named(program, monkeypatch, tmp_path, capsys):
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "out" / "ranking.json").read_text())
     assert printed["complete"] is True
+
+
+def test_a_warning_is_said_once(program, monkeypatch, caplog):
+    """Weights are read for a metric, and again for its bound."""
+
+    def evaluation(config, progress, output):
+        for text in ("variable a is not used", "other", "variable a is not used"):
+            absl.logging.warning("%s", text)
+        return []
+
+    monkeypatch.setattr(program, "EVALUATIONS", {"ranking": evaluation})
+    monkeypatch.setattr(logging.getLogger("absl"), "propagate", True)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        program.main()
+    texts = [record.getMessage() for record in caplog.records]
+    assert texts == ["variable a is not used", "other"]
+    assert logging.getLogger("absl").filters == []
 
 
 def test_control_c_has_its_own_status(program, monkeypatch, capsys):
