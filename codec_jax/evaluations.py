@@ -75,7 +75,7 @@ def kodak(
     """
     if not config.images_dir:
         raise ValueError("config.images_dir must name a folder of images, found none")
-    check_counts(config, limit=0, qualities=0)
+    check_counts(config, limit=0)
     output = output_of(config, output)
     scores = measurements.scores_named(config.metrics)
     published = curves.read_published(config.curves_dir) if config.curves_dir else []
