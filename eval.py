@@ -7,15 +7,20 @@ Usage: python eval.py --config=configs/eval_bapps.py --config.metric=ssim,runs/p
        python eval.py --config=configs/eval_toy.py
 
 `config.metric` and `config.codec` are lists with commas of names (`pim-jax metrics`) and
-folders.
+folders. Tables are written after each metric, and the distances that they are made of as
+they come, to OUT/distances: after an interruption the same command goes on from there.
+--json prints what OUT/NAME.json holds, and nothing else.
 --config comes before the keys of the config that are set.
 Exit status: 0 when done; 2 for an error in the input, named in one line (--traceback
-shows where it came from); 130 when Ctrl-C stopped it.
+shows where it came from); 130 after Ctrl-C.
 """
 
 import json
+import logging
 import platform
-from pathlib import Path
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 import numpy
@@ -26,11 +31,32 @@ from ml_collections import config_flags
 import codec_jax.evaluations
 import pim_jax.evaluations
 from pim_jax import tables
+from pim_jax.outputs import Output
 from pim_jax.training import command
 
 EVALUATIONS = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file to evaluate by.")
+_JSON = flags.DEFINE_bool("json", False, "Print the tables as JSON and nothing else.")
+
+
+@contextmanager
+def _warnings_once() -> Iterator[None]:
+    """Says each warning once: some files are read for a metric and again for its bound."""
+    seen: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        known = text in seen
+        seen.add(text)
+        return not known
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
 
 
 def main() -> None:
@@ -41,12 +67,6 @@ def main() -> None:
             f"config.evaluation is {config.evaluation!r}, expected one of "
             f"{[*EVALUATIONS]}"
         )
-    console = rich.console.Console()
-    before = _files(Path(config.out))
-    with console.status("reading data") as status:
-        results = EVALUATIONS[config.evaluation](config, status.update)
-    for table in results:
-        tables.show(table, console)
     about = {
         "config": json.loads(config.to_json_best_effort()),
         "versions": {
@@ -57,16 +77,25 @@ def main() -> None:
         },
         "device": jax.devices()[0].device_kind,
     }
-    tables.save(results, config.out, config.evaluation, about)
-    # Evaluations write pictures and more themselves.
-    for path, changed in sorted(_files(Path(config.out)).items()):
-        if before.get(path) != changed:
-            console.print(f"written: {path}", soft_wrap=True)
-
-
-def _files(folder: Path) -> dict[Path, int]:
-    """The files of a folder and its subfolders, with their times of change."""
-    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    output = Output(config.out, config.evaluation, about)
+    try:
+        with (
+            _warnings_once(),
+            rich.console.Console(stderr=True).status("reading data") as status,
+        ):
+            results = EVALUATIONS[config.evaluation](config, status.update, output)
+            output.finish(results)
+    except KeyboardInterrupt:
+        print("eval.py: interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(command.INTERRUPTED)
+    if _JSON.value:
+        print(output.content(results), end="")
+        return
+    console = rich.console.Console()
+    for table in results:
+        tables.show(table, console)
+    for path in output.written:
+        console.print(f"written: {path}", soft_wrap=True, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

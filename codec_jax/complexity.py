@@ -281,4 +281,4 @@ def table(
             f"BD-rate of published PSNR curves against {_ANCHOR}'s; for their high rates "
             "the authors took more filters than are counted here."
         )
-    return Table("Complexity", columns, rows, notes, down=True)
+    return Table("Complexity", columns, rows, notes, drawn=False)

@@ -12,6 +12,7 @@ import matplotlib.figure
 import numpy as np
 
 from codec_jax.evaluate import Curve, decibel
+from pim_jax import styles
 
 # What a header calls a measure -> what we call it.
 _MEASURES = {"PSNR": "psnr", "MS-SSIM": "ms-ssim"}
@@ -51,7 +52,7 @@ def read_published(folder: str | Path) -> list[Published]:
 
 
 def _read_curve(path: Path) -> Published:
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     title, column = _TITLE.search(text), _COLUMN.search(text)
     if not title or not column or column["measure"] not in _MEASURES:
         raise ValueError(
@@ -111,7 +112,7 @@ def figure(
 
     Args:
       curves: measure -> codec -> curve; at least one measure.
-      published: drawn thin and dashed into the panel of their measure, as far as the
+      published: drawn thin and broken into the panel of their measure, as far as the
         measured curves go.
     """
     drawn = matplotlib.figure.Figure(
@@ -122,12 +123,10 @@ def figure(
     ):
         known = [found for found in published if found.measure == measure]
         for number, found in enumerate(known):
-            style = {"linestyle": "--", "linewidth": 0.8, "alpha": 0.7}
-            color = f"C{number % 10}"
-            axis.plot(*found.curve, label=found.name, color=color, **style)
+            style = {**styles.line(number, 1), "linewidth": 0.8, "alpha": 0.7}
+            axis.plot(*found.curve, label=found.name, **style)
         for number, (name, curve) in enumerate(several.items()):
-            marker = "os^vDP*X<>"[number % 10]
-            axis.plot(*curve, label=name, marker=marker, color=f"C{number % 10}")
+            axis.plot(*curve, label=name, **styles.marked(number))
         _limit(axis, list(several.values()))
         axis.set_xlabel("bits per pixel")
         axis.set_ylabel(f"{measure.upper()} (dB)")

@@ -1,7 +1,6 @@
 """From the config of an evaluation of codecs to its tables: what `eval.py` can run."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import ml_collections
 import numpy as np
@@ -13,8 +12,10 @@ from codec_jax.measurements import Coder, Measurement
 from codec_jax.models.config import MODELS
 from codec_jax.photograph import photograph
 from codec_jax.toy.evaluation import toy
-from pim_jax.data import images
+from pim_jax.data import images, readable
+from pim_jax.evaluations import Evaluation, check_counts, output_of
 from pim_jax.named import names_in
+from pim_jax.outputs import Output
 from pim_jax.tables import Score, Table
 
 Progress = Callable[[str], None]
@@ -64,7 +65,9 @@ def _learned(name: str) -> Coder:
     )
 
 
-def kodak(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+def kodak(
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
+) -> list[Table]:
     """Rates, qualities and times of codecs on a folder of images, and BD figures.
 
     Beside the tables it writes, to `config.out`: points.csv, every image with every
@@ -72,9 +75,10 @@ def kodak(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     """
     if not config.images_dir:
         raise ValueError("config.images_dir must name a folder of images, found none")
+    check_counts(config, limit=0)
+    output = output_of(config, output)
     scores = measurements.scores_named(config.metrics)
     published = curves.read_published(config.curves_dir) if config.curves_dir else []
-    paths = images.list_images(config.images_dir)[: config.limit or None]
     names = names_in(config.codec, "codec")
     if config.anchor and config.anchor not in names:
         names = [config.anchor, *names]
@@ -82,18 +86,27 @@ def kodak(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     coders = codecs_named(names)
     # A file of weights is called by the codec's name.
     anchor = coders[names.index(config.anchor)].name if config.anchor else ""
+    listed = images.list_images(config.images_dir)[: config.limit or None]
+    paths = [*readable.shapes(listed, f"images in {config.images_dir}")]
+    skipped = len(listed) - len(paths)
+
+    def tables() -> list[Table]:
+        averages, measured = averaged(points), decibel_curves(points)
+        shown = [points_table(averages, len(paths), config.out, skipped)]
+        if anchor and measured and len(averages) > 1:
+            limits = (config.lowest_bpp, config.highest_bpp or np.inf)
+            shown.append(bd_table(measured, anchor, limits))
+        return shown
+
     for coder in coders:
         chosen = measurements.spread(coder.settings, config.qualities)
         coder = coder._replace(settings=chosen)
         points += measurements.measure(coder, paths, scores, progress)
-    averages = averaged(points)
-    measured = decibel_curves(points)
-    write(Path(config.out), points, averages, measured, published)
-    tables = [points_table(averages, len(paths), config.out)]
-    if anchor and measured and len(averages) > 1:
-        limits = (config.lowest_bpp, config.highest_bpp or np.inf)
-        tables.append(bd_table(measured, anchor, limits))
-    return tables
+        # What is measured is written, whatever becomes of the next codec.
+        write(output, points)
+        output.so_far(tables())
+    write_figure(output, points, published)
+    return tables()
 
 
 Averages = dict[str, dict[float, dict[str, float]]]
@@ -155,17 +168,10 @@ def _curve(settings: Sequence[Sequence[Measurement]], measure: str) -> Curve:
     return Curve(curve.bpp, _IN_DECIBEL[measure](curve.quality))
 
 
-def write(
-    folder: Path,
-    points: Sequence[Measurement],
-    averages: Averages,
-    measured: Mapping[str, Mapping[str, Curve]],
-    published: Sequence[curves.Published],
-) -> None:
-    """Writes the files that `kodak` describes."""
-    (folder / "curves").mkdir(parents=True, exist_ok=True)
-    curves.write_csv(folder / "points.csv", [_flat(point) for point in points])
-    for codec, settings in averages.items():
+def write(output: Output, points: Sequence[Measurement]) -> None:
+    """Writes points.csv and curves/CODEC.json, as `kodak` describes."""
+    curves.write_csv(output.path("points.csv"), [_flat(point) for point in points])
+    for codec, settings in averaged(points).items():
         results = {
             _COMPRESSAI.get(key, key): [values[key] for values in settings.values()]
             for key in ("bpp", *points[0].scores)
@@ -175,11 +181,19 @@ def write(
             results[key.removesuffix("e") + "ing_time"] = seconds
         ladder = ", ".join(f"{setting:g}" for setting in settings)
         # A codec may be called by a path.
-        path = folder / "curves" / f"{codec.replace('/', '-')}.json"
+        path = output.path(f"curves/{codec.replace('/', '-')}.json")
         curves.write_compressai(path, codec, f"real files, settings {ladder}", results)
+
+
+def write_figure(
+    output: Output,
+    points: Sequence[Measurement],
+    published: Sequence[curves.Published],
+) -> None:
+    """Writes rate_distortion.png, if something in dB was measured."""
+    measured = decibel_curves(points)
     if measured:
-        figure = curves.figure(measured, published)
-        figure.savefig(folder / "rate_distortion.png", dpi=120)
+        output.figure(curves.figure(measured, published), "rate_distortion.png")
 
 
 def _flat(point: Measurement) -> dict[str, object]:
@@ -189,8 +203,17 @@ def _flat(point: Measurement) -> dict[str, object]:
     return {**row, **scores}
 
 
-def points_table(averages: Averages, count: int, folder: str) -> Table:
-    """Means over the images, a row for each codec and setting."""
+def points_table(
+    averages: Averages, count: int, folder: str, skipped: int = 0
+) -> Table:
+    """Means over the images, a row for each codec and setting.
+
+    Args:
+      averages: of `averaged`.
+      count: of images.
+      folder: where the files are.
+      skipped: how many images could not be read.
+    """
     rows = {
         f"{codec} {setting:g}": {key: Score(value) for key, value in values.items()}
         for codec, settings in averages.items()
@@ -207,8 +230,9 @@ def points_table(averages: Averages, count: int, folder: str) -> Table:
             "Metrics other than psnr, ssim and ms-ssim are distances.",
             f"Every image: {folder}/points.csv; curves: {folder}/rate_distortion.png, "
             f"{folder}/curves/",
+            *readable.note({"images": skipped}),
         ),
-        down=True,
+        drawn=False,
     )
 
 
@@ -246,7 +270,7 @@ def bd_table(
             except ValueError as error:
                 notes.append(f"{codec}, {measure}: {error}")
     title = f"Bjøntegaard differences to {anchor}"
-    return Table(title, columns, rows, notes, down=True)
+    return Table(title, columns, rows, notes, drawn=False)
 
 
 def _ranges(anchor: Curve, curve: Curve) -> str:
@@ -255,7 +279,9 @@ def _ranges(anchor: Curve, curve: Curve) -> str:
     return f"{low:.2f} to {high:.2f} dB, {cheap:.3f} to {dear:.3f} bpp"
 
 
-def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+def complexities(
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
+) -> list[Table]:
     """Parameters and multiply-accumulates of the architectures in `config.models`.
 
     With published curves also complexity.png in `config.out`.
@@ -270,13 +296,10 @@ def complexities(config: ml_collections.ConfigDict, progress: Progress) -> list[
         return [complexity.table(models)]
     published = curves.read_published(config.curves_dir)
     found = complexity.table(models, complexity.bd_rates(published))
-    Path(config.out).mkdir(parents=True, exist_ok=True)
-    picture = complexity.picture(found)
-    picture.savefig(Path(config.out) / "complexity.png", dpi=120)
+    output = output_of(config, output)
+    output.figure(complexity.picture(found), "complexity.png")
     return [found]
 
-
-Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
 
 EVALUATIONS: dict[str, Evaluation] = {
     "kodak": kodak,

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import ml_collections
 import numpy as np
-import PIL.Image
 import skimage.data
 
 from codec_jax import image_files, measurements, weights
 from codec_jax.classical import CLASSICAL, ClassicalCodec
+from pim_jax import printed, tables
+from pim_jax.outputs import Output
 from pim_jax.tables import Score, Table
 from pim_jax.training import page
 
@@ -17,13 +18,18 @@ from pim_jax.training import page
 _SECTION = "photograph"
 
 
-def photograph(config: ml_collections.ConfigDict, progress: object) -> list[Table]:
+def photograph(
+    config: ml_collections.ConfigDict, progress: object, output: Output | None = None
+) -> list[Table]:
     """Original, classical and learned side by side, with bytes and qualities.
 
     Writes original.png, NAME.png of each codec and side_by_side.png to `config.out`, and
     a section with these pictures to the page `config.report`, if one is named.
     """
     del progress
+    output = output or Output(config.out, config.evaluation)
+    if config.report:
+        page.check(Path(config.report))
     picture = _read(config.image)
     scores = measurements.scores_named(config.metrics)
     learned = weights.load(config.codec)
@@ -43,7 +49,7 @@ def photograph(config: ml_collections.ConfigDict, progress: object) -> list[Tabl
         for name, (coded, seen) in decoded.items()
     }
     shown = {"original": picture, **{name: seen for name, (_, seen) in decoded.items()}}
-    _write(Path(config.out), shown)
+    _write(output, shown)
     if config.report:
         pictures = {_caption(name, rows.get(name, {})): shown[name] for name in shown}
         page.add_section(
@@ -53,17 +59,20 @@ def photograph(config: ml_collections.ConfigDict, progress: object) -> list[Tabl
         Table(
             f"{config.image or 'scikit-image: coffee.png'}, {picture.shape[1]} x "
             f"{picture.shape[0]}",
-            {"bytes": "", "bpp": "", **dict.fromkeys(scores, "")},
+            {"bytes": "", "bpp": "", **{key: printed.unit(key) for key in scores}},
             rows,
-            (f"{classical.name}: its largest file of at most as many bytes.",),
-            down=True,
+            (
+                f"{classical.name}: its largest file of at most as many bytes.",
+                f"side_by_side.png, from left to right: {', '.join(shown)}.",
+            ),
+            drawn=False,
         )
     ]
 
 
 def _caption(name: str, row: Mapping[str, Score]) -> str:
     return ", ".join(
-        [name, *(f"{key} {score.value:.4g}" for key, score in row.items())]
+        [name, *(f"{key} {tables.number(score.value)}" for key, score in row.items())]
     )
 
 
@@ -97,9 +106,8 @@ def _read(path: str) -> np.ndarray:
     return image_files.read(path).pixels if path else skimage.data.coffee()
 
 
-def _write(folder: Path, shown: dict[str, np.ndarray]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(output: Output, shown: dict[str, np.ndarray]) -> None:
     for name, image in shown.items():
-        PIL.Image.fromarray(image).save(folder / f"{name.split()[0]}.png")
+        output.picture(image, f"{name.split()[0]}.png")
     together = np.concatenate(list(shown.values()), 1)
-    PIL.Image.fromarray(together).save(folder / "side_by_side.png")
+    output.picture(together, "side_by_side.png")

@@ -9,8 +9,9 @@
 
 Hardware: any; for PIM an accelerator, or `limit`. Time, estimated and not measured on the
 whole set of 36,344 triplets and 9,600 pairs: on two cores minutes for PSNR and SSIM, hours
-for PIM. Result: tables on the screen, and OUT/bapps.{json,csv,png}. To expect: 2AFC mean
-of six subsets 63.2 % for PSNR, human score 73.7 %, upper limit 80.1 % (computed from
+for PIM. Result: tables on the screen, OUT/bapps.{json,csv,png}, and each distance in
+OUT/distances, from which the same command goes on after an interruption. To expect: 2AFC
+mean of six subsets 63.2 % for PSNR, human score 73.7 %, upper limit 80.1 % (computed from
 published result files, not by this code).
 """
 

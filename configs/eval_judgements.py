@@ -12,8 +12,9 @@ and a bootstrap over pictures.
 
 Hardware: any. Time, two CPU cores: for votes on 462 versions of 512x512 a quarter of an
 hour for all metrics that need no download together; BAPPS as in `configs/eval_bapps.py`,
-and as much again for each shift. Result: tables on the screen, and
-OUT/judgements.{json,csv,png}.
+and as much again for each shift. Result: tables on the screen,
+OUT/judgements.{json,csv,png}, and each distance in OUT/distances, from which the same
+command goes on after an interruption.
 """
 
 import ml_collections

@@ -16,6 +16,7 @@ import numpy as np
 from pim_jax import evaluate
 from pim_jax.data.distortions import DISTORTIONS
 from pim_jax.distances import pair_distances
+from pim_jax.kept import Kept
 from pim_jax.metric import Metric
 from pim_jax.tables import Score, Table
 
@@ -48,7 +49,7 @@ class Settings:
 
 
 def strength_distances(
-    metric: Metric, frames: np.ndarray, batch_size: int = 16, seed: int = 0
+    metric: Metric | Kept, frames: np.ndarray, batch_size: int = 16, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Distances between frames and their distorted versions.
 
@@ -86,7 +87,7 @@ def _pooled(distances: np.ndarray, strengths: tuple[float, ...]) -> float:
 
 
 def shift_flips(
-    metric: Metric,
+    metric: Metric | Kept,
     frames: np.ndarray,
     shifts: tuple[int, ...] = (1, 2, 3),
     batch_size: int = 16,
@@ -133,7 +134,11 @@ def shift_flips(
 
 
 def retrieval_table(
-    metric: Metric, x: np.ndarray, y: np.ndarray, queries: int, batch_size: int = 16
+    metric: Metric | Kept,
+    x: np.ndarray,
+    y: np.ndarray,
+    queries: int,
+    batch_size: int = 16,
 ) -> np.ndarray:
     """Distances from the first frames of pairs to all second frames.
 
@@ -169,7 +174,7 @@ def _mean_score(values: np.ndarray, settings: Settings) -> Score:
 
 
 def _correlations(
-    metric: Metric, frames: np.ndarray, settings: Settings
+    metric: Metric | Kept, frames: np.ndarray, settings: Settings
 ) -> tuple[dict[str, Score], dict[str, Score]]:
     """Rank correlations with strength: within frames, and pooled over frames."""
     distances = strength_distances(metric, frames, settings.batch_size, settings.seed)
@@ -190,12 +195,13 @@ def _correlations(
 
 
 def run(
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, Metric | Kept],
     x: np.ndarray,
     y: np.ndarray,
     bounds: Mapping[str, Bound],
     settings: Settings = Settings(),
     progress: Callable[[str], None] = lambda text: None,
+    done: Callable[[list[Table]], None] = lambda tables: None,
 ) -> list[Table]:
     """The behaviour tables of several metrics.
 
@@ -206,6 +212,7 @@ def run(
       bounds: name -> IXYZ of each pair, for those of the metrics that have one.
       settings: how much is measured.
       progress: called with a line of text before each step.
+      done: called after each metric with the tables so far.
 
     Returns: three tables: correlation within frames, correlation pooled over frames, and
       the rest. Intervals are bootstrapped over frames.
@@ -220,7 +227,14 @@ def run(
         )
     frames = x[: settings.frames]
     candidates = min(settings.others + 1, len(y))
-    within, pooled, rest = {}, {}, {}
+    within: dict[str, dict[str, Score]] = {}
+    pooled: dict[str, dict[str, Score]] = {}
+    rest: dict[str, dict[str, Score]] = {}
+
+    def tables() -> list[Table]:
+        size = f"{len(frames)} frames of {x.shape[1]}x{x.shape[2]}"
+        return _tables(within, pooled, rest, size, settings, candidates, bounds)
+
     for name, metric in metrics.items():
         progress(f"{name}: {len(frames)} frames, distortions")
         within[name], pooled[name] = _correlations(metric, frames, settings)
@@ -236,22 +250,35 @@ def run(
                 _bound_name(reduction): _mean_score(values, settings)
                 for reduction, values in bounds[name](x, y).items()
             }
+        done(tables())
+    return tables()
+
+
+def _tables(
+    within: Mapping[str, Mapping[str, Score]],
+    pooled: Mapping[str, Mapping[str, Score]],
+    rest: Mapping[str, Mapping[str, Score]],
+    size: str,
+    settings: Settings,
+    candidates: int,
+    bounds: Mapping[str, Bound],
+) -> list[Table]:
+    """The three tables of `run`; `size` says how many frames of what size there are."""
     measures = dict.fromkeys(DISTORTIONS, "")
     units = {_flip_name(n): "%" for n in settings.shifts} | {"retrieval": "%"}
     measured = dict.fromkeys(measure for row in rest.values() for measure in row)
     units |= {name: "nats" for name in measured if name not in units}
-    size = f"{len(frames)} frames of {x.shape[1]}x{x.shape[2]}"
     return [
         Table(
             f"Rank correlation of distance with strength, {size}",
             measures | {"mean": ""},
-            within,
+            dict(within),
             ("Spearman's, within each frame, averaged over frames; 1 is best.",),
         ),
         Table(
             f"The same, pooled over frames, {size}",
             measures,
-            pooled,
+            dict(pooled),
             (
                 "High only where distances are comparable between frames; since frames "
                 "share strengths, the ties keep it just below 1.",
@@ -260,7 +287,7 @@ def run(
         Table(
             f"Shifts, retrieval and bound, {size}",
             units,
-            rest,
+            dict(rest),
             _rest_notes(candidates, bounds),
         ),
     ]
@@ -275,7 +302,7 @@ def _bound_name(reduction: str) -> str:
 
 
 def _flip_rates(
-    metric: Metric, frames: np.ndarray, settings: Settings
+    metric: Metric | Kept, frames: np.ndarray, settings: Settings
 ) -> dict[str, Score]:
     """Rank-flip rate at each shift; frames, not triplets, are resampled."""
     flips = shift_flips(
@@ -288,7 +315,7 @@ def _flip_rates(
 
 
 def _retrieval(
-    metric: Metric, x: np.ndarray, y: np.ndarray, settings: Settings
+    metric: Metric | Kept, x: np.ndarray, y: np.ndarray, settings: Settings
 ) -> Score:
     """Share of queries whose next frame is the nearest."""
     queries = min(settings.queries, len(x))

@@ -1,13 +1,16 @@
 """The command `pim-jax`: distance between two images, conversion of weights, metrics."""
 
 import argparse
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
-from rich.table import Table
+from rich.console import Console
 
-from pim_jax import pretrained, published, weight_files, weights
+from pim_jax import grids, pretrained, printed, published, weight_files, weights
 from pim_jax.data.images import read_image
 from pim_jax.metrics import ABOUT, METRICS
 from pim_jax.terminal import console, run
@@ -27,11 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _carry_out(options: argparse.Namespace) -> None:
     if options.command == "distance":
-        _distance(options.image_a, options.image_b, options.metric, options.weights)
+        _distance(
+            options.image_a,
+            options.image_b,
+            options.metric,
+            options.weights,
+            options.json,
+        )
     elif options.command == "convert":
         _convert(options.source, options.destination, options.half, options.step)
     else:
-        _metrics()
+        _metrics(options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     distance.add_argument(
         "--weights", type=Path, help="weights for a named metric, in place of its own"
     )
+    _add_json(distance, "an object with the value the metric returned, and as printed")
     convert = commands.add_parser(
         "convert", help="write the weights of a run or of a published model as npz"
     )
@@ -64,12 +74,17 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="of a run: its checkpoint of this step; default: newest",
     )
-    commands.add_parser("metrics", help="list the metrics")
+    metrics = commands.add_parser("metrics", help="list the metrics")
+    _add_json(metrics, "a list of objects")
     return parser
 
 
+def _add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--json", action="store_true", help=f"print JSON: {what}")
+
+
 def _distance(
-    path_a: Path, path_b: Path, metric: str, weights_path: Path | None
+    path_a: Path, path_b: Path, metric: str, weights_path: Path | None, as_json: bool
 ) -> None:
     image_a, image_b = read_image(path_a), read_image(path_b)
     if image_a.shape != image_b.shape:
@@ -80,7 +95,17 @@ def _distance(
         )
     loaded = weights.load(metric, weights_path)
     value = float(loaded(jnp.asarray(image_a[None]), jnp.asarray(image_b[None]))[0])
-    console().print(f"{value:.6g}")
+    if as_json:
+        _print_json(
+            {
+                "metric": loaded.name,
+                "distance": _finite(value),
+                "printed": _finite(printed.value(loaded.name, value)),
+                "unit": printed.unit(loaded.name),
+            }
+        )
+    else:
+        console().print(printed.text(loaded.name, value))
 
 
 def _convert(source: Path, destination: Path, half: bool, step: int | None) -> None:
@@ -89,24 +114,50 @@ def _convert(source: Path, destination: Path, half: bool, step: int | None) -> N
     weight_files.write(destination, params, config, half, seed)
 
 
-def _metrics() -> None:
-    table = Table()
-    table.add_column("name", no_wrap=True)
-    for title in ("version", "distance", "least size", "gradient", "weights"):
-        table.add_column(title)
-    table.add_column("reference", ratio=1)
-    for name in METRICS:
-        about = ABOUT[name]
-        table.add_row(
-            name,
-            about.version,
-            f"{about.smallest:g} .. {about.largest:g}",
-            f"{about.minimum_size} px",
-            "yes" if about.differentiable else "no",
-            _weights_needed(name),
-            about.reference,
-        )
-    console().print(table)
+def _metrics(as_json: bool) -> None:
+    if as_json:
+        _print_json([_about(name) for name in METRICS])
+        return
+    abouts = [ABOUT[name] for name in METRICS]
+    columns = {
+        "name": [*METRICS],
+        "version": [about.version for about in abouts],
+        "distance": [f"{a.smallest:g} .. {a.largest:g}" for a in abouts],
+        "least size": [f"{about.minimum_size} px" for about in abouts],
+        "gradient": ["yes" if about.differentiable else "no" for about in abouts],
+        "weights": [_weights_needed(name) for name in METRICS],
+        "reference": [about.reference for about in abouts],
+    }
+    grids.show(
+        Console(),
+        [
+            grids.Column(title, cells, prose=title == "reference")
+            for title, cells in columns.items()
+        ],
+    )
+
+
+def _about(name: str) -> dict[str, Any]:
+    about = ABOUT[name]
+    return {
+        "name": name,
+        "version": about.version,
+        "smallest": _finite(about.smallest),
+        "largest": _finite(about.largest),
+        "minimum_size": about.minimum_size,
+        "differentiable": about.differentiable,
+        "weights": _weights_needed(name),
+        "reference": about.reference,
+    }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has neither infinity nor NaN."""
+    return value if math.isfinite(value) else None
+
+
+def _print_json(content: Any) -> None:
+    console().print(json.dumps(content, indent=2))
 
 
 def _weights_needed(name: str) -> str:

@@ -321,6 +321,7 @@ def run(
     luminance: float,
     side: int = 64,
     progress: Callable[[str], None] = lambda text: None,
+    done: Callable[[dict[str, Found]], None] = lambda found: None,
 ) -> dict[str, Found]:
     """Metrics, then colour spaces -> their ellipses at the centres inside sRGB.
 
@@ -336,6 +337,7 @@ def run(
         seen = tensor(metric, colours, side)
         plane = in_plane(seen.of_rgb, data.centre, luminance)
         results[name] = _found(plane, data, seen.degree)
+        done(results)
     for name in chromaticity.SPACES:
         if name not in results:
             plane = of_space(name, data.centre, luminance)
@@ -368,7 +370,7 @@ def metric_table(found: Mapping[str, Found], luminance: float) -> Table:
             "angle error: between long axes; 45 by chance.",
             "degree: the metric's own; distances were raised to 2 / degree.",
         ),
-        down=True,
+        drawn=False,
     )
 
 
@@ -400,5 +402,5 @@ def space_table(luminance: float) -> Table:
         dict.fromkeys(next(iter(rows.values())), ""),
         rows,
         ("Lab for illuminant C, which MacAdam's observer was adapted to.",),
-        down=True,
+        drawn=False,
     )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pim_jax.data.bapps_folder import Example, Source
+from pim_jax.kept import Kept, pair_names
 from pim_jax.metric import Metric
 
 _READERS = 4  # threads that decode image files
@@ -68,7 +69,7 @@ def _chunks(count: int, size: int) -> Iterator[np.ndarray]:
 
 
 def pair_distances(
-    metric: Metric, pixels: np.ndarray, pairs: np.ndarray, batch_size: int = 16
+    metric: Metric | Kept, pixels: np.ndarray, pairs: np.ndarray, batch_size: int = 16
 ) -> np.ndarray:
     """Distances of chosen pairs among some images.
 
@@ -76,7 +77,8 @@ def pair_distances(
     image, so pass some hundreds at a time.
 
     Args:
-      metric: the metric.
+      metric: the metric; of one that is `Kept`, only those distances are computed that
+        are not in its file, to which they are added batch by batch.
       pixels: (m, h, w, 3) uint8.
       pairs: (p, 2) integer positions of image a and image b.
       batch_size: images, or pairs, for one call of the compiled function.
@@ -88,10 +90,32 @@ def pair_distances(
         raise ValueError(
             f"expected uint8 images (m, h, w, 3), found {pixels.dtype} {pixels.shape}"
         )
+    if not isinstance(metric, Kept):
+        found = [*_computed(metric, pixels, pairs, batch_size)]
+        flat = [np.asarray(distance, np.float64).reshape(-1) for distance in found]
+        return np.concatenate([np.empty(0), *flat])[: len(pairs)]
+    names = pair_names(pixels, pairs)
+    table = metric.store.find(names)
+    missing = np.flatnonzero(np.isnan(table))
+    computed = _computed(metric.metric, pixels, pairs[missing], batch_size)
+    for start, distance in zip(
+        range(0, len(missing), batch_size), computed, strict=True
+    ):
+        chunk = missing[start : start + batch_size]
+        table[chunk] = np.asarray(distance, np.float64).reshape(-1)[: len(chunk)]
+        metric.store.add([names[i] for i in chunk], table[chunk])
+    return table
+
+
+def _computed(
+    metric: Metric, pixels: np.ndarray, pairs: np.ndarray, batch_size: int
+) -> Iterator[jax.Array]:
+    """Distances of pairs in batches of one size, of which the last may be too long."""
+    if not len(pairs):
+        return
     if isinstance(metric, Metric):
         # Static under jit: metrics that differ in names alone share what is compiled.
         metric = metric.replace(name="", version="")  # type: ignore[attr-defined]
-    found = []
     if isinstance(metric, Representing):
         represented = [
             _represent(metric, _unit(pixels[chunk]))
@@ -100,13 +124,11 @@ def pair_distances(
         everything = jax.tree.map(lambda *x: jnp.concatenate(x), *represented)
         for chunk in _chunks(len(pairs), batch_size):
             a, b = (_take(everything, index) for index in pairs[chunk].T)
-            found.append(_compare(metric, a, b))
+            yield _compare(metric, a, b)
     else:
         for chunk in _chunks(len(pairs), batch_size):
             a, b = pixels[pairs[chunk, 0]], pixels[pairs[chunk, 1]]
-            found.append(_call(metric, _unit(a), _unit(b)))
-    flat = [np.asarray(distance, np.float64).reshape(-1) for distance in found]
-    return np.concatenate([np.empty(0), *flat])[: len(pairs)]
+            yield _call(metric, _unit(a), _unit(b))
 
 
 def _read(
@@ -131,7 +153,7 @@ def _read(
 
 
 def source_distances(
-    metric: Metric,
+    metric: Metric | Kept,
     source: Source,
     pairs: Sequence[tuple[str, str]],
     batch_size: int = 16,
@@ -139,7 +161,7 @@ def source_distances(
     """Distances between images of each example of a source.
 
     Args:
-      metric: the metric.
+      metric: the metric; see `pair_distances`.
       source: examples with uint8 images (h, w, 3).
       pairs: names of image a and image b, for example [("image_0", "image_1")].
       batch_size: examples in one batch.

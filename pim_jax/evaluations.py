@@ -1,17 +1,18 @@
 """From the config of an evaluation to its tables: what `eval.py` can run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
-import PIL.Image
 
 from pim_jax import (
     behaviour,
     bound,
     colour_discrimination,
     colour_pictures,
+    kept,
     ranking,
     ranking_pictures,
     realism_pictures,
@@ -21,27 +22,57 @@ from pim_jax import (
     scoring,
 )
 from pim_jax.data import (
+    clic,
     comparisons,
     frame_pairs,
     frame_runs,
     images,
     photographs,
 )
-from pim_jax.metric import PimMetric, untrained
+from pim_jax.data.bapps_folder import PATCH, Source
+from pim_jax.metric import Metric, PimMetric, untrained
 from pim_jax.model import ModelConfig
 from pim_jax.named import by_name, initial_seed, load_metrics, names_in, with_untrained
+from pim_jax.outputs import Output
 from pim_jax.tables import Table
 from pim_jax.training import page
 
 Progress = Callable[[str], None]
 
 
-def bapps(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+def output_of(config: ml_collections.ConfigDict, output: Output | None) -> Output:
+    """Where an evaluation writes: to `config.out`, if nobody wants to hear what."""
+    return output or Output(config.out, config.evaluation)
+
+
+def check_counts(config: ml_collections.ConfigDict, **least: int) -> None:
+    """ValueError if a number of the config is below its least value: before any work."""
+    for key, value in least.items():
+        if config[key] < value:
+            raise ValueError(
+                f"config.{key} must be at least {value}, found {config[key]}"
+            )
+
+
+def check_sizes(metrics: Mapping[str, Metric], side: int) -> None:
+    """ValueError if images of this side are too small for a metric: before any work."""
+    for name, metric in metrics.items():
+        if side < metric.minimum_size:
+            raise ValueError(
+                f"{name} needs images of at least {metric.minimum_size} pixels, and here "
+                f"they have {side}; leave it out of config.metric"
+            )
+
+
+def bapps(
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
+) -> list[Table]:
     """BAPPS 2AFC and JND, as `config.parts` says."""
     from pim_jax.data import judgements  # Only here, as it needs tfds.
 
-    metrics = by_name(config.metric)
-    parts = [part.strip() for part in config.parts.split(",")]
+    check_counts(config, batch_size=1, resamples=1, limit=0)
+    output = output_of(config, output)
+    parts = names_in(config.parts, "parts")
     makers = {
         "2afc": (judgements.two_afc, scoring.two_afc_table),
         "jnd": (judgements.jnd, scoring.jnd_table),
@@ -49,97 +80,166 @@ def bapps(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     unknown = [part for part in parts if part not in makers]
     if unknown:
         raise ValueError(f"config.parts must be among {[*makers]}, found {unknown}")
-    tables = []
+    plain = by_name(config.metric)
+    check_sizes(plain, PATCH)
+    # All parts first: one that is not there is no reason to stop after hours.
+    sources = {part: makers[part][0](config.data_dir) for part in parts}
+    metrics = kept.keep(plain, output.folder)
+    examined = {
+        part: scoring.examined(source, config.limit, progress)
+        for part, source in sources.items()
+    }
+    tables: list[Table] = []
     for part in parts:
-        read, make = makers[part]
         tables.append(
-            make(
+            makers[part][1](
                 metrics,
-                read(config.data_dir),
+                examined[part],
                 batch_size=config.batch_size,
                 resamples=config.resamples,
                 seed=config.seed,
                 limit=config.limit,
                 progress=progress,
+                done=lambda table: output.so_far([*tables, table]),
             )
         )
     return tables
 
 
-def clic2021(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+def clic2021(
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
+) -> list[Table]:
     """CLIC 2021 perceptual task."""
-    metrics = by_name(config.metric)
+    check_counts(config, batch_size=1, resamples=1, limit=0)
+    output = output_of(config, output)
     for key in ("oracle", "data_dir"):
         if not config[key]:
             raise ValueError(f"config.{key} must be set: CLIC 2021 is not downloaded")
+    plain = by_name(config.metric)
+    oracle = scoring.clic_oracle(config.oracle, config.data_dir)
     table = scoring.clic_table(
-        metrics,
-        scoring.clic_oracle(config.oracle, config.data_dir),
+        kept.keep(plain, output.folder),
+        oracle,
         batch_size=config.batch_size,
         resamples=config.resamples,
         seed=config.seed,
         limit=config.limit,
         progress=progress,
+        done=lambda table: output.so_far([table]),
     )
     return [table]
 
 
+class _Judgements(NamedTuple):
+    """Everything that a config of judgements names, opened but not yet read."""
+
+    triplets: dict[str, Source]
+    pairs: dict[str, Source]
+    oracle: clic.Oracle | None
+    rows: list[comparisons.Comparison]
+    folder: Path
+
+
 def judgement_tables(
-    config: ml_collections.ConfigDict, progress: Progress
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
 ) -> list[Table]:
     """All judgements at hand: BAPPS with CLIC beside it, rank flips, votes in a file."""
-    if not (config.bapps_dir or config.clic_oracle or config.comparisons):
-        raise ValueError(
-            "set at least one of config.bapps_dir, config.clic_oracle and "
-            "config.comparisons"
-        )
-    metrics = by_name(config.metric)
-    common = {
+    check_counts(config, batch_size=1, resamples=1, limit=0)
+    output = output_of(config, output)
+    plain = by_name(config.metric)
+    # All of it before the first distance, for some is used only after hours.
+    found = _judgements(config)
+    if found.rows:
+        scoring.check_baseline(config.baseline, plain)
+    if found.triplets:
+        check_sizes(plain, PATCH - max(config.shifts, default=0))
+    metrics = kept.keep(plain, output.folder)
+    tables: list[Table] = []
+    common: dict[str, Any] = {
         "resamples": config.resamples,
         "seed": config.seed,
         "progress": progress,
+        "done": lambda table: output.so_far([*tables, table]),
     }
     some = {**common, "limit": config.limit}
-    tables = []
-    if config.bapps_dir:
-        from pim_jax.data import judgements  # Only here, as it needs tfds.
-
-        small = {**some, "batch_size": config.batch_size}
-        triplets = judgements.two_afc(config.bapps_dir)
+    small = {**some, "batch_size": config.batch_size}
+    if found.triplets:
+        triplets = scoring.examined(found.triplets, config.limit, progress)
         tables.append(scoring.two_afc_table(metrics, triplets, **small))
-        if (Path(config.bapps_dir) / "jnd").is_dir():
-            pairs = judgements.jnd(config.bapps_dir)
-            tables.append(scoring.jnd_table(metrics, pairs, **small))
-        tables += [
-            scoring.flips_table(metrics, triplets, shift, **small)
-            for shift in config.shifts
-        ]
-    if config.clic_oracle:
-        oracle = scoring.clic_oracle(config.clic_oracle, config.clic_dir)
-        scores = scoring.clic_table(metrics, oracle, **some)
-        if config.bapps_dir:
+        if found.pairs:
+            tables.append(scoring.jnd_table(metrics, found.pairs, **small))
+        for shift in config.shifts:
+            tables.append(scoring.flips_table(metrics, triplets, shift, **small))
+    if found.oracle:
+        scores = scoring.clic_table(metrics, found.oracle, **some)
+        if found.triplets:
             tables[0] = scoring.with_clic(tables[0], scores)
         else:
             tables.append(scores)
-    if config.comparisons:
-        rows = comparisons.read_comparisons(config.comparisons)
+    if found.rows:
         tables.append(
             scoring.comparisons_table(
-                metrics,
-                rows[: config.limit or None],
-                Path(config.comparisons).parent,
-                config.baseline,
-                **common,
+                metrics, found.rows, found.folder, config.baseline, **common
             )
         )
     return tables
 
 
+def _judgements(config: ml_collections.ConfigDict) -> _Judgements:
+    """Opens what the config names.
+
+    Raises:
+      ValueError, FileNotFoundError: nothing is named, or something is wrong with it.
+    """
+    if not (config.bapps_dir or config.clic_oracle or config.comparisons):
+        raise ValueError(
+            "set at least one of config.bapps_dir, config.clic_oracle and "
+            "config.comparisons"
+        )
+    if config.clic_oracle and not config.clic_dir:
+        raise ValueError("config.clic_dir must name the folder of CLIC's images")
+    if not all(0 < shift < PATCH for shift in config.shifts):
+        raise ValueError(
+            f"config.shifts must be of 1 to {PATCH - 1} pixels, found {config.shifts}"
+        )
+    folder, rows = Path(config.comparisons).parent, []
+    if config.comparisons:
+        rows = comparisons.read_comparisons(config.comparisons)[: config.limit or None]
+        comparisons.Versions(rows, folder)
+    oracle = (
+        scoring.clic_oracle(config.clic_oracle, config.clic_dir)
+        if config.clic_oracle
+        else None
+    )
+    return _Judgements(*_bapps_folder(config.bapps_dir), oracle, rows, folder)
+
+
+def _bapps_folder(folder: str) -> tuple[dict[str, Source], dict[str, Source]]:
+    """2AFC triplets and, where there is a part `jnd`, JND pairs; none without a folder."""
+    if not folder:
+        return {}, {}
+    from pim_jax.data import judgements  # Only here, as it needs tfds.
+
+    has_pairs = (Path(folder) / "jnd").is_dir()
+    return judgements.two_afc(folder), judgements.jnd(folder) if has_pairs else {}
+
+
 def behaviour_table(
-    config: ml_collections.ConfigDict, progress: Progress
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
 ) -> list[Table]:
     """The behaviour tables on held-out frames, with untrained twins if asked for."""
+    check_counts(
+        config, frames=1, queries=1, others=1, batch_size=1, resamples=1, bound_batch=1
+    )
+    output = output_of(config, output)
+    if not all(0 < shift < config.data.crop for shift in config.shifts):
+        raise ValueError(
+            f"config.shifts must be of 1 to {config.data.crop - 1} pixels, found "
+            f"{config.shifts}"
+        )
     metrics = load_metrics(config.metric)
+    side = config.data.crop - max(config.shifts, default=0)
+    check_sizes({name: metric for name, metric, _ in metrics}, side)
     settings = behaviour.Settings(
         frames=config.frames,
         shifts=tuple(config.shifts),
@@ -164,8 +264,8 @@ def behaviour_table(
             bounds[f"{name} untrained"] = bound.bound_of(
                 start, metric.config, config.bound_batch
             )
-    compared = with_untrained(metrics, config.untrained)
-    return behaviour.run(compared, x, y, bounds, settings, progress)
+    compared = kept.keep(with_untrained(metrics, config.untrained), output.folder)
+    return behaviour.run(compared, x, y, bounds, settings, progress, output.so_far)
 
 
 def held_out_pairs(
@@ -207,9 +307,14 @@ def _prepared(data: ml_collections.ConfigDict) -> tuple[Path, str]:
     return prepared, "train"
 
 
-def recover(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+def recover(
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
+) -> list[Table]:
     """Reference image recovery; writes two pictures to `config.out`."""
+    check_counts(config, images=0, side=1, steps=1)
+    output = output_of(config, output)
     metrics = by_name(config.metric)
+    check_sizes(metrics, config.side)
     settings = recovery.Settings(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -220,17 +325,33 @@ def recover(config: ml_collections.ConfigDict, progress: Progress) -> list[Table
     )
     found = photographs.photographs(config.images_dir, config.side, config.images)
     reference = np.stack([*found.values()])
-    results = recovery.run(metrics, reference, settings, progress)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    recovery_pictures.grid(results, reference).savefig(out / "pictures.png", dpi=150)
-    recovery_pictures.curves(results).savefig(out / "curves.png", dpi=120)
-    return [recovery.table(begin, of, reference) for begin, of in results.items()]
+
+    def tables(results: recovery_pictures.Results) -> list[Table]:
+        return [recovery.table(begin, of, reference) for begin, of in results.items()]
+
+    results = recovery.run(
+        metrics,
+        reference,
+        settings,
+        progress,
+        lambda results: output.so_far(tables(results)),
+    )
+    output.figure(recovery_pictures.grid(results, reference), "pictures.png", dpi=150)
+    output.figure(recovery_pictures.curves(results), "curves.png")
+    return tables(results)
 
 
-def rank(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+def rank(
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
+) -> list[Table]:
     """One photograph under eight distortions; writes the pictures to `config.out`."""
-    metrics = by_name(config.metric)
+    check_counts(config, side=1)
+    output = output_of(config, output)
+    if config.report:
+        page.check(Path(config.report))
+    plain = by_name(config.metric)
+    check_sizes(plain, config.side)
+    metrics = kept.keep(plain, output.folder)
     if config.image:
         name, photograph = Path(config.image).name, images.read_pixels(config.image)
     else:
@@ -238,36 +359,56 @@ def rank(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
     pixels = photographs.square(photograph, config.side)
     progress(f"eight distortions at {config.psnr:g} dB")
     versions = ranking.equally_wrong(pixels, config.psnr)
-    found = ranking.ranks(metrics, pixels, versions, progress)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    found = ranking.ranks(
+        metrics,
+        pixels,
+        versions,
+        progress,
+        lambda found: output.so_far([ranking.table(found, versions, name)]),
+    )
     shown = ranking_pictures.pictures(pixels, versions, found)
     for stem, picture in zip(
         ["photograph", *versions, "ranks"], shown.values(), strict=True
     ):
-        PIL.Image.fromarray(picture).save(out / f"{stem}.png")
+        output.picture(picture, f"{stem}.png")
     if config.report:
         title = "A photograph under eight distortions, ranked by each metric"
         page.add_section(Path(config.report), "ranking", title, shown)
     return [ranking.table(found, versions, name)]
 
 
-def colour(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+def colour(
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
+) -> list[Table]:
     """Colour discrimination beside MacAdam's; writes a picture to `config.out`."""
+    check_counts(config, side=1)
+    output = output_of(config, output)
+
+    def tables(found: Mapping[str, colour_discrimination.Found]) -> list[Table]:
+        return [
+            colour_discrimination.metric_table(found, config.luminance),
+            colour_discrimination.space_table(config.luminance),
+        ]
+
     metrics = with_untrained(load_metrics(config.metric), config.untrained)
-    found = colour_discrimination.run(metrics, config.luminance, config.side, progress)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    found = colour_discrimination.run(
+        metrics,
+        config.luminance,
+        config.side,
+        progress,
+        lambda found: output.so_far(tables(found)),
+    )
     picture = colour_pictures.chromaticity_panels(found, config.luminance)
-    picture.savefig(out / "ellipses.png", dpi=120)
-    return [
-        colour_discrimination.metric_table(found, config.luminance),
-        colour_discrimination.space_table(config.luminance),
-    ]
+    output.figure(picture, "ellipses.png")
+    return tables(found)
 
 
-def realism(config: ml_collections.ConfigDict, progress: Progress) -> list[Table]:
+def realism(
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
+) -> list[Table]:
     """Realism on latents and on pixels; writes a picture to `config.out`."""
+    check_counts(config, side=4, points=2, batch_size=1)
+    output = output_of(config, output)
     settings = realism_tables.Settings(
         images=config.images,
         texture_images=config.texture_images,
@@ -286,17 +427,20 @@ def realism(config: ml_collections.ConfigDict, progress: Progress) -> list[Table
         config.images_dir, config.side, 2 * config.images, config.seed
     )
     textures = photographs.textures(config.side, 2 * config.texture_images, config.seed)
-    results = {}
+    results: dict[str, realism_tables.Results] = {}
+
+    def tables() -> list[Table]:
+        return [
+            realism_tables.check_table(results, settings),
+            *realism_tables.strength_tables(results),
+        ]
+
     for name, represent in realism_tables.spaces(metrics).items():
         progress(f"{name}: latents of {len(crops)} crops, distorted in many ways")
         results[name] = realism_tables.examine(represent, crops, textures, settings)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    realism_pictures.curves(results).savefig(out / "curves.png", dpi=120)
-    return [
-        realism_tables.check_table(results, settings),
-        *realism_tables.strength_tables(results),
-    ]
+        output.so_far(tables())
+    output.figure(realism_pictures.curves(results), "curves.png")
+    return tables()
 
 
 def _pim_metrics(config: ml_collections.ConfigDict) -> dict[str, PimMetric]:
@@ -320,7 +464,8 @@ def _pim_metrics(config: ml_collections.ConfigDict) -> dict[str, PimMetric]:
     return metrics
 
 
-Evaluation = Callable[[ml_collections.ConfigDict, Progress], list[Table]]
+# What is written beside the tables, and the tables so far, go to the output.
+Evaluation = Callable[[ml_collections.ConfigDict, Progress, Output | None], list[Table]]
 
 EVALUATIONS: dict[str, Evaluation] = {
     "bapps": bapps,

@@ -13,6 +13,7 @@ import scipy.stats
 
 from pim_jax import distances
 from pim_jax.data import distortions
+from pim_jax.kept import Kept
 from pim_jax.metric import Metric
 from pim_jax.metrics.pixel import psnr_of_bytes
 from pim_jax.tables import Score, Table
@@ -81,10 +82,11 @@ def equally_wrong(pixels: np.ndarray, target: float) -> dict[str, Version]:
 
 
 def ranks(
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, Metric | Kept],
     pixels: np.ndarray,
     versions: Mapping[str, Version],
     progress: Callable[[str], None] = lambda text: None,
+    done: Callable[[dict[str, dict[str, float]]], None] = lambda found: None,
 ) -> dict[str, dict[str, float]]:
     """Metric -> distortion -> rank: 1 is closest to the photograph, ties share ranks."""
     images = np.stack([pixels, *(version.pixels for version in versions.values())])
@@ -95,6 +97,7 @@ def ranks(
         distance = distances.pair_distances(metric, images, pairs, batch_size=1)
         order = scipy.stats.rankdata(distance)
         found[name] = dict(zip(versions, (float(rank) for rank in order), strict=True))
+        done(found)
     return found
 
 
@@ -107,12 +110,17 @@ def table(
         f"{name}: ranks of {len(versions)} distortions",
         dict.fromkeys(versions, ""),
         {
-            metric: {key: Score(rank) for key, rank in of.items()}
+            metric: {key: Score(_whole(rank)) for key, rank in of.items()}
             for metric, of in found.items()
         },
         (
             f"1 is closest to the photograph. All have {min(errors):.2f} to "
             f"{max(errors):.2f} dB PSNR.",
         ),
-        down=True,
+        drawn=False,
     )
+
+
+def _whole(rank: float) -> float:
+    """A rank as the whole number that it is, unless it is shared by an even number."""
+    return int(rank) if rank == int(rank) else rank

@@ -37,7 +37,7 @@ def chart(ranks: Mapping[str, Mapping[str, float]]) -> np.ndarray:
     """Ranks as a coloured table, metrics down, distortions across; uint8 (h, w, 3)."""
     names = list(next(iter(ranks.values())))
     values = np.array([[of[name] for name in names] for of in ranks.values()])
-    figure = Figure(figsize=(8, 0.8 + 0.3 * len(ranks)), layout="constrained")
+    figure = Figure(figsize=(8, 1.1 + 0.3 * len(ranks)), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axis = figure.subplots()
     axis.imshow(values, cmap="viridis_r", aspect="auto", vmin=1, vmax=len(names))
@@ -47,5 +47,6 @@ def chart(ranks: Mapping[str, Mapping[str, float]]) -> np.ndarray:
     for (row, column), rank in np.ndenumerate(values):
         colour = "black" if rank <= len(names) / 2 else "white"
         axis.text(column, row, f"{rank:g}", ha="center", va="center", color=colour)
+    axis.set_xlabel("1 (light) is closest to the photograph")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -314,7 +314,7 @@ def check_table(results: Mapping[str, Results], settings: Settings) -> Table:
             "resampled:blurred: other samples of a texture, by the texture blurred.",
             f"KL: nats; densities of at most {settings.points // 2} posteriors a level.",
         ),
-        down=True,
+        drawn=False,
     )
 
 
@@ -337,5 +337,5 @@ def strength_tables(results: Mapping[str, Results]) -> list[Table]:
         }
         title = f"Realism with {name} ({DISTORTIONS[name].unit})"
         columns = dict.fromkeys(["none", *strengths], "")
-        tables.append(Table(title, columns, rows, down=True))
+        tables.append(Table(title, columns, rows, drawn=False))
     return tables

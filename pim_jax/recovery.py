@@ -11,7 +11,7 @@ rate falls along one cosine and the optimiser stays, so fewer steps suffice.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from pim_jax import printed
 from pim_jax.data import distortions
 from pim_jax.metric import Metric
 from pim_jax.metrics import pixel, ssim
@@ -156,8 +157,12 @@ def run(
     reference: np.ndarray,
     settings: Settings,
     progress: Callable[[str], None] = lambda text: None,
+    done: Callable[[dict[str, dict[str, Recovery]]], None] = lambda results: None,
 ) -> dict[str, dict[str, Recovery]]:
-    """Start -> metric -> recovery, for uint8 references (n, h, w, 3)."""
+    """Start -> metric -> recovery, for uint8 references (n, h, w, 3).
+
+    `done` is called after each recovery with those so far.
+    """
     target = jnp.asarray(reference, jnp.float32) / 255
     results: dict[str, dict[str, Recovery]] = {}
     for begin, start in starts(reference, settings).items():
@@ -165,10 +170,13 @@ def run(
         for name, metric in metrics.items():
             progress(f"{name} from {begin}, {settings.steps} steps")
             results[begin][name] = recover(metric, target, jnp.asarray(start), settings)
+            done(results)
     return results
 
 
-def table(begin: str, recoveries: dict[str, Recovery], reference: np.ndarray) -> Table:
+def table(
+    begin: str, recoveries: Mapping[str, Recovery], reference: np.ndarray
+) -> Table:
     """Means over images: distance, PSNR and SSIM before and after, and how many recover.
 
     Args:
@@ -189,8 +197,8 @@ def table(begin: str, recoveries: dict[str, Recovery], reference: np.ndarray) ->
             for x in (found.start, found.image)
         )
         rows[name] = {
-            "D before": Score(float(found.distance[0].mean())),
-            "D after": Score(float(found.distance[-1].mean())),
+            "D before": Score(printed.value(name, float(found.distance[0].mean()))),
+            "D after": Score(printed.value(name, float(found.distance[-1].mean()))),
             "PSNR before": Score(float(found.psnr[0].mean())),
             "PSNR after": Score(float(found.psnr[-1].mean())),
             "least PSNR": Score(float(found.psnr[-1].min())),
@@ -205,6 +213,14 @@ def table(begin: str, recoveries: dict[str, Recovery], reference: np.ndarray) ->
         f"Recovery of {n} images of {width}x{height} from {begin}",
         {**columns, "recovered": "%"},
         rows,
-        (f"recovered: images that end at {RECOVERED_DB:g} dB or more.",),
-        down=True,
+        (
+            f"recovered: images that end at {RECOVERED_DB:g} dB or more.",
+            *(
+                f"D of {name}: in {printed.unit(name)}, of the mean squared error; the "
+                "larger, the closer."
+                for name in recoveries
+                if printed.unit(name)
+            ),
+        ),
+        drawn=False,
     )

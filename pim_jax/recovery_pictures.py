@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from pim_jax import styles
 from pim_jax.recovery import Recovery
 
 Results = Mapping[str, Mapping[str, Recovery]]  # start -> metric
@@ -35,14 +36,31 @@ def curves(results: Results) -> Figure:
     figure = Figure(figsize=(10, 3.6 * len(results)), layout="constrained")
     axes = figure.subplots(len(results), 2, squeeze=False)
     for (quality, share), (begin, metrics) in zip(axes, results.items(), strict=True):
-        for name, found in metrics.items():
-            quality.plot(found.psnr.mean(axis=1), label=name)
-            relative = found.distance.mean(axis=1) / found.distance[0].mean()
-            share.plot(np.maximum(relative, 1e-9))
+        for number, (name, found) in enumerate(metrics.items()):
+            style = styles.line(number)
+            quality.plot(found.psnr.mean(axis=1), label=name, **style)
+            share.plot(_shares(found.distance.mean(axis=1)), **style)
         quality.set(title=f"from {begin}", xlabel="step", ylabel="PSNR, dB")
         share.set(yscale="log", xlabel="step", ylabel="distance / first distance")
-        quality.legend(fontsize=7)
+        # Beside the curves: with a dozen of metrics it would hide some of them.
+        share.legend(
+            quality.lines,
+            [*metrics],
+            fontsize=7,
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+        )
     return figure
+
+
+def _shares(distance: np.ndarray) -> np.ndarray:
+    """Distances by the first one; gaps where they are not above 0, which has no log.
+
+    A metric may be negative (VIF where contrast is raised): such a share says nothing.
+    """
+    if not distance[0] > 0:
+        return np.full(distance.shape, np.nan)
+    return np.where(distance > 0, np.maximum(distance / distance[0], 1e-9), np.nan)
 
 
 def _show(axis: Any, image: np.ndarray, title: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables of scores with intervals: on the screen, as JSON, as CSV and as a bar chart."""
+"""Tables of scores with intervals: on the screen, as JSON, as CSV and as a picture."""
 
 import csv
 import json
@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.figure
+import numpy as np
 import rich.console
-import rich.table
+import rich.text
+
+from pim_jax import grids
+
+DIFFERENCE = "minus "  # begins the name of a measure that is a difference
+_PANELS = 4  # of a table's picture, side by side
 
 
 class Score(NamedTuple):
-    """A value, and its 95 % interval where there is one."""
+    """A value, and its 95 % interval where there is one; a count is an `int`."""
 
     value: float
     low: float | None = None
@@ -21,7 +27,7 @@ class Score(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Scores of several metrics.
+    """Scores of several metrics, which go down the screen, measures across.
 
     Attributes:
       title: what was scored, on what.
@@ -29,49 +35,58 @@ class Table(NamedTuple):
         100; in files they stay fractions.
       rows: metric -> measure -> score; a row may lack measures.
       notes: what a reader must know.
-      down: rows go down the screen, measures across, for tables with many rows. Such
-        tables have no bars.
+      drawn: there is a picture of it, `chart`.
     """
 
     title: str
     columns: Mapping[str, str]
     rows: Mapping[str, Mapping[str, Score]]
     notes: Sequence[str] = ()
-    down: bool = False
+    drawn: bool = True
+
+
+def number(value: float, unit: str = "") -> str:
+    """A value for a reader: a count as it is, anything else with some digits.
+
+    Small values keep three digits that count, instead of becoming 0.000.
+    """
+    if isinstance(value, int | np.integer):
+        return str(value)
+    if unit == "%":
+        return f"{value * 100:.2f}"
+    return f"{value:#.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
 
 
 def _shown(score: Score | None, unit: str) -> str:
     """A score for the screen: value, and the interval below it."""
     if score is None:
         return "-"
-    factor, digits = (100, 2) if unit == "%" else (1, 3)
-    text = f"{score.value * factor:.{digits}f}"
+    text = number(score.value, unit)
     if score.low is not None and score.high is not None:
+        factor, digits = (100, 1) if unit == "%" else (1, 2)
         low, high = score.low * factor, score.high * factor
-        text += f"\n[dim]{low:.{digits - 1}f}..{high:.{digits - 1}f}[/dim]"
+        text += f"\n{low:.{digits}f}..{high:.{digits}f}"
     return text
 
 
 def show(table: Table, console: rich.console.Console | None = None) -> None:
-    """Prints a table with its notes below, metrics side by side unless it goes down."""
+    """Prints a table with its notes below, metrics down; see `grids.show`."""
     console = console or rich.console.Console()
-    screen = rich.table.Table(
-        title=table.title,
-        caption="\n".join(table.notes) or None,
-        caption_justify="left",
-    )
-    grid: list[Sequence[str]] = [["", *table.rows]]
+    columns = [grids.Column("", list(table.rows))]
     for measure, unit in table.columns.items():
-        scores = [_shown(row.get(measure), unit) for row in table.rows.values()]
-        grid.append([f"{measure} {unit}".rstrip(), *scores])
-    if table.down:
-        grid = list(zip(*grid, strict=True))
-    screen.add_column("")
-    for name in grid[0][1:]:
-        screen.add_column(name, justify="right", overflow="fold")
-    for line in grid[1:]:
-        screen.add_row(*line)
-    console.print(screen)
+        cells = [_shown(row.get(measure), unit) for row in table.rows.values()]
+        title = f"{measure} {unit}".rstrip()
+        columns.append(grids.Column(title, cells, right=True, dim=True))
+
+    def line(text: str, style: str) -> None:
+        console.print(
+            rich.text.Text(text, style=style), soft_wrap=not console.is_terminal
+        )
+
+    line(table.title, "bold")
+    grids.show(console, columns)
+    for note in table.notes:
+        line(note, "dim")
 
 
 def _finite(value: float | None) -> float | None:
@@ -96,27 +111,34 @@ def as_json(table: Table) -> dict[str, Any]:
     }
 
 
+def content(tables: Sequence[Table], about: Mapping[str, Any]) -> str:
+    """What the JSON file of `save` holds, as text that ends with a line break."""
+    whole = {**about, "tables": [as_json(table) for table in tables]}
+    return json.dumps(whole, indent=2) + "\n"
+
+
 def save(
     tables: Sequence[Table], folder: str | Path, name: str, about: Mapping[str, Any]
 ) -> list[Path]:
-    """Writes FOLDER/NAME.json, .csv and, of tables with bars, .png; returns their paths.
+    """Writes FOLDER/NAME.json, .csv and, of tables that are drawn, .png.
 
     Args:
       tables: what to write, all into the same three files.
       folder: made if it does not exist.
       name: stem of the file names.
       about: what was run (configuration, versions), for the JSON file.
+
+    Returns: the paths of the files.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for ending in ("json", "csv", "png")]
-    content = {**about, "tables": [as_json(table) for table in tables]}
-    paths[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    paths[0].write_text(content(tables, about), encoding="utf-8")
     _write_csv(tables, paths[1])
-    with_bars = [table for table in tables if not table.down]
-    if not with_bars:
+    pictured = [table for table in tables if table.drawn]
+    if not pictured:
         return paths[:2]
-    bar_chart(with_bars).savefig(paths[2], dpi=120)
+    chart(pictured).savefig(paths[2], dpi=120)
     return paths
 
 
@@ -131,37 +153,69 @@ def _write_csv(tables: Sequence[Table], path: Path) -> None:
                     writer.writerow([table.title, metric, measure, *score])
 
 
-def bar_chart(tables: Sequence[Table]) -> matplotlib.figure.Figure:
-    """One panel of bars for each table and unit, with intervals as whiskers."""
-    panels = [
-        (table, unit, [k for k, u in table.columns.items() if u == unit])
+def chart(tables: Sequence[Table]) -> matplotlib.figure.Figure:
+    """Scores as dots with their intervals: metrics down, one panel for each measure.
+
+    Names stand beside their dots, so that any number of metrics can be told apart, which
+    colours in a legend cannot do. Panels of shares, or of correlations, have one range.
+    """
+    heights = [
+        math.ceil(len(table.columns) / _PANELS) * (1.3 + 0.24 * len(table.rows)) + 0.5
         for table in tables
-        for unit in dict.fromkeys(table.columns.values())
     ]
+    across = min(max(len(table.columns) for table in tables), _PANELS)
     figure = matplotlib.figure.Figure(
-        figsize=(10, 3.2 * len(panels)), layout="constrained"
+        figsize=(2.2 + 2.5 * across, sum(heights)), layout="constrained"
     )
-    axes = figure.subplots(len(panels), squeeze=False)[:, 0]
-    for axis, (table, unit, measures) in zip(axes, panels, strict=True):
-        _draw_panel(axis, table, unit, measures)
+    parts = figure.subfigures(len(tables), squeeze=False, height_ratios=heights)
+    for part, table in zip(parts[:, 0], tables, strict=True):
+        _draw_table(part, table)
     return figure
 
 
-def _draw_panel(axis: Any, table: Table, unit: str, measures: Sequence[str]) -> None:
-    """Groups of bars, one group for each measure."""
+def _draw_table(part: Any, table: Table) -> None:
+    """The panels of one table, at most `_PANELS` in a line."""
+    part.suptitle(table.title, fontsize=10)
+    lines = math.ceil(len(table.columns) / _PANELS)
+    across = min(len(table.columns), _PANELS)
+    grid = part.subplots(lines, across, squeeze=False, sharey=True)
+    for axis in grid.ravel()[len(table.columns) :]:
+        axis.axis("off")
+    first: dict[str, Any] = {}
+    for axis, (measure, unit) in zip(grid.flat, table.columns.items(), strict=False):
+        # Differences are far smaller than what they are differences of.
+        one_scale = _comparable(table, unit) and not measure.startswith(DIFFERENCE)
+        if one_scale and first.setdefault(unit, axis) is not axis:
+            axis.sharex(first[unit])
+        _draw_panel(axis, table, measure, unit)
+
+
+def _comparable(table: Table, unit: str) -> bool:
+    """Whether measures of this unit are shares or correlations, which have one scale."""
+    measures = [measure for measure, of in table.columns.items() if of == unit]
+    values = [row[m].value for row in table.rows.values() for m in measures if m in row]
+    return unit == "%" or (unit == "" and all(abs(value) <= 1 for value in values))
+
+
+def _draw_panel(axis: Any, table: Table, measure: str, unit: str) -> None:
+    """Dots of one measure, the first metric on top."""
     factor = 100 if unit == "%" else 1
-    width = 0.8 / len(table.rows)
-    for i, (metric, scores) in enumerate(table.rows.items()):
-        present = [(x, scores[m]) for x, m in enumerate(measures) if m in scores]
-        left = [x + (i - (len(table.rows) - 1) / 2) * width for x, _ in present]
-        values = [factor * score.value for _, score in present]
-        axis.bar(left, values, width, label=metric, color=f"C{i % 10}")
-        for x, (_, score) in zip(left, present, strict=True):
-            if score.low is not None and score.high is not None:
-                limits = [factor * score.low, factor * score.high]
-                axis.plot([x, x], limits, color="black", linewidth=1)
-    axis.set_xticks(range(len(measures)), measures)
-    axis.set_ylabel(unit or "score")
-    axis.set_title(table.title, fontsize=10)
-    axis.grid(axis="y", alpha=0.3)
-    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    for place, scores in enumerate(table.rows.values()):
+        score = scores.get(measure)
+        if score is None:
+            continue
+        if not math.isfinite(score.value):
+            middle = (0.5, place)
+            axis.annotate(
+                f"{score.value}", middle, xycoords=("axes fraction", "data"), fontsize=8
+            )
+            continue
+        axis.plot(factor * score.value, place, "o", color="C0", markersize=4)
+        if score.low is not None and score.high is not None:
+            limits = [factor * score.low, factor * score.high]
+            axis.plot(limits, [place, place], color="C0", linewidth=1)
+    axis.set_yticks(range(len(table.rows)), list(table.rows), fontsize=8)
+    axis.set_ylim(len(table.rows) - 0.5, -0.5)
+    axis.set_title(f"{measure} {unit}".rstrip(), fontsize=9)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.grid(alpha=0.3)

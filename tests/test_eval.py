@@ -2,19 +2,24 @@
 
 import csv
 import json
+import logging
 import os
+import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import absl.logging
 import jax
 import ml_collections
+import numpy as np
 import PIL.Image
 import pytest
 import skimage.data
 import small_bapps
 
-from pim_jax import evaluations, named, weight_files
+from pim_jax import distances, evaluations, named, tables, weight_files
 from pim_jax.initialization import init_params
 from pim_jax.model import ModelConfig
 
@@ -67,6 +72,141 @@ def test_bapps_from_the_command_line(tmp_path, checkpoint):
     assert (tmp_path / "out" / "bapps.png").stat().st_size > 1000
 
 
+def test_an_interrupted_evaluation_goes_on(tmp_path, monkeypatch):
+    """What was computed is written, and the same command does not compute it again."""
+    small_bapps.write(tmp_path / "dataset")
+    config = config_of(
+        "eval_bapps.py", metric="psnr,ssim", data_dir=str(tmp_path / "dataset"),
+        out=str(tmp_path / "out"), batch_size=2, resamples=10,
+    )  # fmt: skip
+    computed = []
+    whole = distances._call
+
+    def counted(metric, a, b):
+        computed.append(len(a))
+        return whole(metric, a, b)
+
+    monkeypatch.setattr(distances, "_call", counted)
+
+    def interrupt(text):
+        if text.startswith("ssim: 2AFC cnn"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluations.bapps(config, interrupt)
+    # Batches: two for PSNR's triplets of each distortion, and SSIM's of one subset.
+    content = json.loads((tmp_path / "out" / "bapps.json").read_text())
+    assert content["complete"] is False
+    (table,) = content["tables"]
+    assert set(table["results"]) == {"psnr", "human score", "upper limit"}
+    before = len(computed)
+    assert before > 0
+    results = evaluations.bapps(config, lambda text: None)
+    after = len(computed)
+    values = {k: v.value for k, v in results[0].rows["psnr"].items()}
+    assert values == pytest.approx(small_bapps.TWO_AFC)
+    evaluations.bapps(config, lambda text: None)
+    assert len(computed) == after  # everything is known by now
+    # A new folder computes everything: what was known before was not computed twice.
+    config.out = str(tmp_path / "other")
+    fresh = evaluations.bapps(config, lambda text: None)
+    assert len(computed) - after == after
+    assert fresh == results
+
+
+def test_all_parts_are_there_before_the_work_begins(tmp_path):
+    small_bapps.write(tmp_path)
+    shutil.rmtree(tmp_path / "jnd")
+    told = []
+    config = config_of(
+        "eval_bapps.py",
+        data_dir=str(tmp_path),
+        metric="psnr",
+        out=str(tmp_path / "out"),
+    )
+    with pytest.raises(FileNotFoundError, match="neither jnd"):
+        evaluations.bapps(config, told.append)
+    votes = tmp_path / "votes.csv"
+    votes.write_text("reference,a,b\nr,a,b\n")
+    changes: list[tuple[dict, str]] = [
+        ({"comparisons": str(votes)}, "lacks the columns"),
+        ({"clic_oracle": str(votes)}, r"config\.clic_dir"),
+        ({"shifts": (64,)}, r"config\.shifts"),
+        ({"batch_size": 0}, r"config\.batch_size must be at least 1, found 0"),
+        ({"metric": "ifc"}, "ifc needs images of at least 65 pixels"),
+        ({"out": str(votes)}, "is a file, expected a folder"),
+    ]
+    for change, message in changes:
+        settings = {"bapps_dir": str(tmp_path), "metric": "psnr", "out": "runs/x"}
+        config = config_of("eval_judgements.py", **(settings | change))
+        with pytest.raises((ValueError, OSError), match=message):
+            evaluations.judgement_tables(config, told.append)
+    assert told == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def program(monkeypatch, tmp_path):
+    """`eval.py` as a module, with a config that writes to tmp_path."""
+    import eval as module
+
+    config = config_of("eval_ranking.py", out=str(tmp_path / "out"))
+    monkeypatch.setattr(module, "_CONFIG", types.SimpleNamespace(value=config))
+    monkeypatch.setattr(module, "_JSON", types.SimpleNamespace(value=False))
+    return module
+
+
+def test_every_file_is_named(program, monkeypatch, tmp_path, capsys):
+    """Pictures too, and each on one line, however long the path is."""
+    table = tables.Table("title", {"a": ""}, {"psnr": {"a": tables.Score(3)}})
+
+    def evaluation(config, progress, output):
+        output.picture(np.zeros((4, 4, 3), np.uint8), "some.png")
+        output.so_far([table])
+        return [table]
+
+    monkeypatch.setattr(program, "EVALUATIONS", {"ranking": evaluation})
+    program.main()
+    lines = capsys.readouterr().out.splitlines()
+    written = {line.removeprefix("written: ") for line in lines if "written" in line}
+    assert written == {str(path) for path in (tmp_path / "out").iterdir()}
+    names = {Path(path).name for path in written}
+    assert names == {"some.png", "ranking.json", "ranking.csv", "ranking.png"}
+    program._JSON.value = True
+    program.main()
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "out" / "ranking.json").read_text())
+    assert printed["complete"] is True
+
+
+def test_a_warning_is_said_once(program, monkeypatch, caplog):
+    """Weights are read for a metric, and again for its bound."""
+
+    def evaluation(config, progress, output):
+        for text in ("variable a is not used", "other", "variable a is not used"):
+            absl.logging.warning("%s", text)
+        return []
+
+    monkeypatch.setattr(program, "EVALUATIONS", {"ranking": evaluation})
+    monkeypatch.setattr(logging.getLogger("absl"), "propagate", True)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        program.main()
+    texts = [record.getMessage() for record in caplog.records]
+    assert texts == ["variable a is not used", "other"]
+    assert logging.getLogger("absl").filters == []
+
+
+def test_control_c_has_its_own_status(program, monkeypatch, capsys):
+    def evaluation(config, progress, output):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "EVALUATIONS", {"ranking": evaluation})
+    with pytest.raises(SystemExit) as stopped:
+        program.main()
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err.strip().endswith("the same command goes on")
+
+
 def test_judgements_from_the_command_line(tmp_path):
     small_bapps.write(tmp_path)
     triplet = tmp_path / "2afc" / "val" / "cnn"
@@ -115,6 +255,7 @@ def test_a_ranking_adds_to_a_report(tmp_path):
 
 def test_codecs_from_the_command_line(tmp_path):
     (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "odd.png").write_bytes(b"")
     picture = skimage.data.astronaut()[60:124, 180:276]
     PIL.Image.fromarray(picture).save(tmp_path / "images" / "a.png")
     done = run(
@@ -128,6 +269,12 @@ def test_codecs_from_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     for text in ("jpeg 92", "webp 90", "differences to jpeg", "BD-PSNR", "Anchor"):
         assert text in done.stdout
+    assert "Left out, as they cannot be read: images 1." in done.stdout
+    # Said once, by one line for the file and one for the number.
+    assert done.stderr.count("odd.png is left out") == 1
+    assert done.stderr.count("1 of 2 are left out") == 1
+    for name in ("rate_distortion.png", "points.csv", "curves/webp.json", "kodak.csv"):
+        assert f"written: {tmp_path}/out/{name}\n" in done.stdout
     for name in ("kodak.json", "kodak.csv", "points.csv", "rate_distortion.png"):
         assert (tmp_path / "out" / name).stat().st_size > 500
     assert not (tmp_path / "out" / "kodak.png").exists()

@@ -16,14 +16,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # itself (`import pim_jax`) stands near the bottom because it imports most of the others.
 # Codecs come below, so `pim_jax` imports none of them.
 PICTURE = """
-version io ops evaluate tables tensor_bundle terminal training
+version io grids printed styles ops evaluate tensor_bundle terminal training
 data
+tables
+outputs
 downloads torch_files numpy_pickles heads
 distributions backbones
 pretrained
 objective model realism
 initialization
 metric convert pictures
+kept
 published distances weight_files
 shipped
 metrics behaviour scoring

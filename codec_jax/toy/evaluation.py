@@ -12,6 +12,7 @@ from codec_jax.toy import pictures, task
 from codec_jax.toy.sources import sawbridge_optimum
 from codec_jax.toy.task import Score
 from pim_jax import tables
+from pim_jax.outputs import Output
 from pim_jax.training import loop
 
 Progress = Callable[[str], None]
@@ -23,7 +24,9 @@ PUBLISHED = {"ltc": 6.87, "ecvq": 5.95, "ntc": 5.97}
 _PUBLISHED_AT = ("banana", 8.0, "sum")
 
 
-def toy(config: ml_collections.ConfigDict, progress: Progress) -> list[tables.Table]:
+def toy(
+    config: ml_collections.ConfigDict, progress: Progress, output: Output | None = None
+) -> list[tables.Table]:
     """Trains every coder with every seed, where that is not done yet, and scores them.
 
     A run's folder is OUT/CODER-SEED. Beside the tables, for a source in the plane, it
@@ -35,7 +38,8 @@ def toy(config: ml_collections.ConfigDict, progress: Progress) -> list[tables.Ta
     """
     if not config.seeds:
         raise ValueError("config.seeds is empty, expected at least one seed")
-    out = Path(config.out)
+    output = output or Output(config.out, config.evaluation)
+    out = output.folder
     scores: dict[str, list[Score]] = {name: [] for name in config.coders}
     drawn: dict[str, tuple[Any, Any]] = {}
     for name, settings in config.coders.items():
@@ -51,7 +55,7 @@ def toy(config: ml_collections.ConfigDict, progress: Progress) -> list[tables.Ta
     first = next(iter(config.coders.values()))
     source = task.source_of(first)
     if source.dimensions == 2:
-        pictures.figure(drawn, source).savefig(out / "cells.png", dpi=150)
+        output.figure(pictures.figure(drawn, source), "cells.png", dpi=150)
     return [table(first, scores, config.samples)]
 
 

@@ -32,7 +32,8 @@ def read_oracle(oracle: str | Path) -> list[Triplet]:
     path = Path(oracle)
     if not path.is_file():
         raise FileNotFoundError(f"no such oracle file: {path}")
-    with path.open(newline="", encoding="utf-8") as file:
+    # Excel begins a file with a mark of the encoding, which is no part of a name.
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
     if not rows:
         raise ValueError(f"expected rows O,A,B,T in {path}, found none")
@@ -61,6 +62,15 @@ class Oracle:
         self.rows = rows
         self._folder = Path(folder)
         images.require(folder, (name for row in rows for name in row[:3]))
+
+    @property
+    def paths(self) -> list[tuple[Path, ...]]:
+        """The three files of each row."""
+        return [tuple(self._folder / name for name in row[:3]) for row in self.rows]
+
+    def only(self, rows: list[Triplet]) -> "Oracle":
+        """Some of the rows, with the images of the same folder."""
+        return Oracle(rows, self._folder)
 
     def __len__(self) -> int:
         """The number of rows."""

@@ -26,7 +26,7 @@ class Comparison(NamedTuple):
 
 
 def read_comparisons(path: str | Path) -> list[Comparison]:
-    """The rows of a CSV file of votes.
+    """The rows of a CSV file of votes, as other programs write it or as Excel does.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -36,8 +36,12 @@ def read_comparisons(path: str | Path) -> list[Comparison]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file of comparisons: {path}")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+    # Excel begins a file with a mark of the encoding, which is no part of a name.
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        # In countries with decimal commas it separates cells by semicolons.
+        delimiter = ";" if ";" in file.readline() else ","
+        file.seek(0)
+        reader = csv.DictReader(file, delimiter=delimiter)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
             raise ValueError(f"{path} lacks the columns {missing}; expected {COLUMNS}")
@@ -83,6 +87,11 @@ class Versions:
         pairs = {(row.reference, name) for row in rows for name in (row.a, row.b)}
         self.pairs = sorted(pairs)
         images.require(folder, (name for pair in self.pairs for name in pair))
+
+    @property
+    def paths(self) -> list[tuple[Path, Path]]:
+        """The files of each pair."""
+        return [(self._folder / a, self._folder / b) for a, b in self.pairs]
 
     def __len__(self) -> int:
         """The number of distinct pairs."""

@@ -1,11 +1,14 @@
-"""Photographs to try metrics on: those of a folder, or some inside scikit-image."""
+"""Photographs to try metrics on: those of a folder, or some inside scikit-image.
+
+Of a folder, files that cannot be read are named and left out (`readable.report`).
+"""
 
 from pathlib import Path
 
 import numpy as np
 import skimage.data
 
-from pim_jax.data import images
+from pim_jax.data import images, readable
 
 PACKAGED = {
     "astronaut": skimage.data.astronaut,
@@ -32,14 +35,34 @@ def photographs(folder: str | Path, side: int, count: int = 0) -> dict[str, np.n
       count: at most so many, the first by name; 0 for all.
 
     Raises:
-      FileNotFoundError, ValueError: as `images.list_images`, `images.read_pixels`.
+      FileNotFoundError: as `images.list_images`.
+      ValueError: no file of the folder can be read.
     """
     if folder:
-        files = images.list_images(folder)[: count or None]
-        found = {path.name: images.read_pixels(path) for path in files}
+        found = in_folder(folder, count)
     else:
         found = {name: read() for name, read in [*PACKAGED.items()][: count or None]}
     return {name: square(pixels, side) for name, pixels in found.items()}
+
+
+def in_folder(folder: str | Path, count: int = 0) -> dict[str, np.ndarray]:
+    """Name -> uint8 (h, w, 3) of the first `count` files that can be read; 0 for all.
+
+    Raises:
+      FileNotFoundError: as `images.list_images`.
+      ValueError: there is no such file.
+    """
+    found: dict[str, np.ndarray] = {}
+    skipped: dict[str, str] = {}
+    for path in images.list_images(folder):
+        try:
+            found[path.name] = images.read_pixels(path)
+        except (ValueError, OSError) as error:
+            skipped[path.name] = str(error)
+        if count and len(found) == count:
+            break
+    readable.report(str(folder), skipped, len(found) + len(skipped))
+    return found
 
 
 def crops(folder: str | Path, side: int, count: int, seed: int = 0) -> np.ndarray:
@@ -57,7 +80,7 @@ def crops(folder: str | Path, side: int, count: int, seed: int = 0) -> np.ndarra
       FileNotFoundError, ValueError: as `photographs`; they hold fewer crops.
     """
     if folder:
-        pictures = [images.read_pixels(path) for path in images.list_images(folder)]
+        pictures = [*in_folder(folder).values()]
     else:
         pictures = [read() for read in PACKAGED.values()]
     found = [tile for picture in pictures for tile in tiles(picture, side)]

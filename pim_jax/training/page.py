@@ -29,6 +29,16 @@ PACKAGES = (
     "numpy",
     "tensorflow-datasets",
 )
+# What the pictures of tasks show, by their names in TensorBoard.
+CAPTIONS = {
+    "frame_pairs": "frame_pairs: held-out frames, and below each the next of its clip",
+    "activations": "activations: held-out frames, and below each the first three features "
+    "of every level as red, green and blue, the coarsest level first",
+    "decoded": "decoded: held-out crops, and below each what is decoded at the lowest, a "
+    "middle and the highest rate",
+    "cells": "cells: density of the source (blue), borders of the quantisation cells "
+    "(black) and code vectors (orange), the larger the more probable",
+}
 _STYLE = """
 body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; }
 figure { display: inline-block; margin: 0 1em 1em 0; vertical-align: top; }
@@ -158,7 +168,7 @@ def write(
         *(_figure(_plot(by_kind), name) for name, by_kind in by_name.items()),
         "<h2>Pictures</h2>",
         *(
-            _figure(_picture(image), name, "picture")
+            _figure(_picture(image), CAPTIONS.get(name, name), "picture")
             for name, image in pictures.items()
         ),
         "<h2>Values</h2>",
@@ -174,6 +184,22 @@ def write(
     return path
 
 
+_END = "</body></html>"
+
+
+def check(path: Path) -> str:
+    """The text of a page that `write` made.
+
+    Raises: FileNotFoundError if there is no such page, ValueError if it is another one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such page: {path}")
+    text = path.read_text(encoding="utf-8")
+    if _END not in text:
+        raise ValueError(f"{path} is no report: it does not end with {_END}")
+    return text
+
+
 def add_section(
     path: Path, name: str, title: str, pictures: Mapping[str, np.ndarray]
 ) -> None:
@@ -185,14 +211,9 @@ def add_section(
       title: its heading.
       pictures: caption -> uint8 (h, w, 3).
 
-    Raises: FileNotFoundError if there is no such page, ValueError if it is another one.
+    Raises: as `check`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such page: {path}")
-    end = "</body></html>"
-    text = path.read_text(encoding="utf-8")
-    if end not in text:
-        raise ValueError(f"{path} is no report: it does not end with {end}")
+    text, end = check(path), _END
     first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
     before, _, rest = text.partition(first)
     after = rest.partition(last)[2] or end + "\n"

@@ -106,3 +106,17 @@ def test_figure_has_a_panel_for_each_measure(tmp_path):
     # What was measured fills the panel.
     assert drawn.axes[0].get_xlim()[1] < 1
     drawn.savefig(tmp_path / "a.png")
+
+
+def test_many_curves_are_told_apart():
+    points = Curve(np.array([0.1, 0.5]), np.array([30.0, 40.0]))
+    published = [curves.Published(f"{i}", "psnr", points) for i in range(23)]
+    figure = curves.figure(
+        {"psnr": {f"ours {i}": points for i in range(12)}}, published
+    )
+    (axis,) = figure.axes
+    styles = {
+        (line.get_color(), line.get_linestyle(), line.get_marker())
+        for line in axis.lines
+    }
+    assert len(styles) == len(axis.lines) == 35

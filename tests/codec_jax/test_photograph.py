@@ -9,6 +9,7 @@ import pytest
 
 from codec_jax import photograph, weights
 from codec_jax.classical import CLASSICAL
+from pim_jax.tables import Score
 from pim_jax.training import page
 from tests.codec_jax import small_codecs
 
@@ -59,16 +60,27 @@ def test_table_pictures_and_report(files, image):
     # The codec is not trained, and smaller than any JPEG of this size.
     assert [*table.rows] == ["jpeg 1", "small"]
     assert {*table.rows["small"]} == {"bytes", "bpp", "psnr"}
+    assert table.columns == {"bytes": "", "bpp": "", "psnr": "dB"}
+    assert table.notes[1].endswith("left to right: original, jpeg 1, small.")
     out = Path(files["out"])
     shown = np.asarray(PIL.Image.open(out / "side_by_side.png"))
     assert shown.shape == (48, 3 * 64, 3)
     np.testing.assert_array_equal(shown[:, :64], image)
     first = Path(files["report"]).read_text()
     assert first.count("<figure>") == 3
+    assert f"jpeg 1, bytes {table.rows['jpeg 1']['bytes'].value}, bpp" in first
     assert first.rstrip().endswith("</body></html>")
     # A second run takes the first one's place.
     photograph.photograph(settings(**files), print)
     assert Path(files["report"]).read_text() == first
+
+
+def test_a_caption_counts_bytes():
+    """Not 1.235e+04."""
+    caption = photograph._caption(
+        "webp 9", {"bytes": Score(12345), "psnr": Score(31.25)}
+    )
+    assert caption == "webp 9, bytes 12345, psnr 31.250"
 
 
 def test_other_anchors_are_refused(files):

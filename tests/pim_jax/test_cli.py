@@ -12,7 +12,7 @@ import pytest
 import pim_jax
 from pim_jax import cli, pretrained, published, weight_files
 from pim_jax.initialization import init_params
-from pim_jax.metrics import METRICS
+from pim_jax.metrics import ABOUT, METRICS
 from pim_jax.model import ModelConfig
 from pim_jax.training import checkpoint
 
@@ -57,14 +57,33 @@ def assert_one_line_error(result, *parts):
 
 def test_distance(capsys, images, folder):
     (a, b), pixels = images
-    for metric in ("psnr", folder):
+    for metric in ("mse", folder):
         status, out, error = run(capsys, "distance", a, b, "--metric", metric)
         assert (status, error) == (0, "")
-        expected = pim_jax.load(metric if metric == "psnr" else folder)(
-            pixels[:1], pixels[1:]
-        )
+        expected = pim_jax.load(metric)(pixels[:1], pixels[1:])
         np.testing.assert_allclose(float(out), expected[0], rtol=1e-5)
     assert run(capsys, "distance", a, a)[:2] == (0, "0\n")
+
+
+def test_psnr_is_printed_in_decibels(capsys, images):
+    """What it returns is the squared error: smaller is closer, as of all metrics."""
+    (a, b), pixels = images
+    error = np.mean(np.square(pixels[0] - pixels[1]))
+    status, out, _ = run(capsys, "distance", a, b, "--metric", "psnr")
+    value, unit = out.split()
+    assert (status, unit) == (0, "dB")
+    assert float(value) == pytest.approx(-10 * np.log10(error), rel=1e-5)
+    assert run(capsys, "distance", a, a, "--metric", "psnr")[1] == "inf dB\n"
+    _, out, _ = run(capsys, "distance", a, b, "--metric", "psnr", "--json")
+    found = json.loads(out)
+    assert found == {
+        "metric": "psnr",
+        "distance": pytest.approx(error, rel=1e-5),
+        "printed": pytest.approx(float(value), rel=1e-5),
+        "unit": "dB",
+    }
+    _, out, _ = run(capsys, "distance", a, a, "--metric", "psnr", "--json")
+    assert json.loads(out)["printed"] is None
 
 
 def test_images_that_differ_in_size(capsys, images, tmp_path):
@@ -161,7 +180,7 @@ def test_convert_published(capsys, shared, tmp_path):
 
 def test_metrics(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PIM_JAX_CACHE", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "40")
     (tmp_path / "pim-1").mkdir()
     (tmp_path / pretrained.FILES["alexnet"]).touch()
     status, out, _ = run(capsys, "metrics")
@@ -175,6 +194,14 @@ def test_metrics(capsys, monkeypatch, tmp_path):
     assert "downloaded on first use" in rows["pim-5-published"]
     assert "alexnet in the cache" in rows["lpips-alex"]
     assert "vgg16 downloaded on first use" in rows["dists"]
+    # Captured, so not on a terminal: one line for each metric, however long.
+    assert len(out.splitlines()) == len(METRICS) + 4
+    assert all(ABOUT[name].reference in rows[name] for name in METRICS)
+    status, out, _ = run(capsys, "metrics", "--json")
+    found = {about["name"]: about for about in json.loads(out)}
+    assert list(found) == list(METRICS)
+    assert found["ssim"]["minimum_size"] == ABOUT["ssim"].minimum_size
+    assert found["nlpd"]["largest"] is None
 
 
 @pytest.mark.parametrize("arguments", [[], ["compare"], ["distance", "a.png"]])

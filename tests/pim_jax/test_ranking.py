@@ -44,6 +44,9 @@ def test_ranks_are_of_distances(pixels):
     assert found == {"psnr": expected, "ssim": expected}
     table = ranking.table(found, versions, "astronaut")
     assert table.rows["ssim"]["much"].value == 4
+    assert [type(score.value) for score in table.rows["ssim"].values()] == [
+        *(int, int, float, float)
+    ]
     pictures = ranking_pictures.pictures(pixels, versions, found)
     assert len(pictures) == 1 + len(versions) + 1
     assert all(p.dtype == np.uint8 and p.shape[2] == 3 for p in pictures.values())

@@ -66,7 +66,20 @@ def test_tables(results):
     assert row["noise"].value == pytest.approx(1)
     first, *_ = realism_tables.strength_tables(results)
     assert [*first.columns] == ["none", "2", "5", "10", "20", "40"]
-    realism_pictures.curves(results)
+
+
+def test_curves_keep_their_direction(results):
+    """Also where all values are negative, as those of unbiased measures may be."""
+    rising = [-3.0, -2.5, -2.0, -1.0, -0.5]
+    found = results["pixels"]._replace(
+        natural={"MMD": -4.0},
+        distorted={name: {"MMD": rising} for name in realism_tables.CHECKED},
+    )
+    figure = realism_pictures.curves({"pixels": found})
+    for axis in figure.axes:
+        drawn = axis.lines[0].get_ydata()
+        np.testing.assert_allclose(drawn, np.array([-4.0, *rising]) / 4)
+    assert len(realism_pictures.curves(results).axes) == 2 * len(realism_tables.CHECKED)
 
 
 def test_crops_do_not_overlap():

@@ -54,7 +54,11 @@ def test_the_table(results):
     assert table.title == "Recovery of 2 images of 16x16 from jpeg 10"
     row = table.rows["psnr"]
     assert row["recovered"].value == 1
-    assert row["D after"].value < row["D before"].value
+    # In decibels, which grow as the squared error falls.
+    assert row["D after"].value > row["D before"].value
+    error = results["jpeg 10"]["psnr"].distance[-1].mean()
+    assert row["D after"].value == pytest.approx(-10 * np.log10(error))
+    assert "D of psnr: in dB" in table.notes[1]
     assert row["least PSNR"].value <= row["PSNR after"].value
     assert row["SSIM after"].value > row["SSIM before"].value
 
@@ -68,6 +72,19 @@ def test_pictures(results):
     assert [len(panel.lines) for panel in panels[::2]] == [
         len(metrics) for metrics in results.values()
     ]
+
+
+def test_a_dozen_metrics_are_told_apart(results):
+    (found,) = results["noise"].values()
+    many = {f"metric {i}": found for i in range(12)}
+    negative = found._replace(distance=-found.distance)
+    figure = recovery_pictures.curves({"noise": many | {"negative": negative}})
+    quality, share = figure.axes
+    styles = {(line.get_color(), line.get_linestyle()) for line in quality.lines}
+    assert len(styles) == 13
+    # A share of a negative distance would be drawn upside down.
+    assert np.isnan(share.lines[-1].get_ydata()).all()
+    assert np.isfinite(share.lines[0].get_ydata()).all()
 
 
 def test_a_gradient_that_is_not_finite_is_named():

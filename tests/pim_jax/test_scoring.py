@@ -154,6 +154,31 @@ def test_votes_by_hand(tmp_path):
         scoring.comparisons_table(metrics, rows, tmp_path, "ssim")
 
 
+def test_odd_files_are_left_out_of_votes_and_triplets(tmp_path):
+    rows = votes_by_hand(tmp_path)
+    (tmp_path / "0c.png").write_bytes(b"")
+    small_bapps.save_image(tmp_path / "1c.png", small_bapps.patches()[0][:40])
+    metrics = {"psnr": METRICS["psnr"]()}
+    seen = []
+    table = scoring.comparisons_table(
+        metrics, rows, tmp_path, "psnr", resamples=10, done=seen.append
+    )
+    # Of the first photograph two votes of three; the other pairs have an odd image.
+    assert table.rows["psnr"]["agreement"].value == pytest.approx(2 / 3)
+    assert table.notes[-1] == "Left out, as they cannot be read: pairs 2."
+    assert seen == [table]
+    triplets = [
+        clic.Triplet("0.png", "0a.png", name, "0") for name in ("0b.png", "0c.png")
+    ]
+    oracle = clic.Oracle(triplets, tmp_path)
+    table = scoring.clic_table(metrics, oracle, resamples=10)
+    assert "1 rows" in table.notes[0]
+    assert table.notes[1] == "Left out, as they cannot be read: rows 1."
+    (tmp_path / "0a.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="none of 2 comparisons can be used"):
+        scoring.clic_table(metrics, oracle, resamples=10)
+
+
 def test_flips_are_counted_by_subset(official):
     sources = judgements.two_afc(official)
     table = scoring.flips_table({"psnr": METRICS["psnr"]()}, sources, 2, resamples=10)

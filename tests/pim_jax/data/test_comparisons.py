@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import small_bapps
 
-from pim_jax.data import comparisons
+from pim_jax.data import clic, comparisons
 
 HEADER = "reference,a,b,votes_b,votes\n"
 
@@ -12,6 +12,17 @@ def test_rows_are_read(tmp_path):
     path.write_text("votes,reference,a,b,votes_b,rater\n3, r.png,a.png, b.png ,1,x\n")
     (row,) = comparisons.read_comparisons(path)
     assert row == ("r.png", "a.png", "b.png", 1, 3)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_what_excel_writes(tmp_path, delimiter):
+    """It begins with a mark of the encoding; some countries separate by semicolons."""
+    path = tmp_path / "votes.csv"
+    text = (HEADER + "r.png,ä.png,b.png,1,3\n").replace(",", delimiter)
+    path.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert comparisons.read_comparisons(path) == [("r.png", "ä.png", "b.png", 1, 3)]
+    path.write_bytes(b"o.png,a.png,b.png,1\r\n".replace(b"o", b"\xef\xbb\xbfo", 1))
+    assert clic.read_oracle(path) == [("o.png", "a.png", "b.png", "1")]
 
 
 @pytest.mark.parametrize(

@@ -128,3 +128,18 @@ def test_messages_lose_their_wrapping():
     assert command.message(wrapped) == "'stepz'; Did you mean \"steps\"?"
     assert command.message(ValueError("found 1")) == "found 1"
     assert "No such file" in command.message(FileNotFoundError(2, "No such file", "x"))
+
+
+@pytest.mark.parametrize("argument", ["--nonsense=1", "left-over"])
+def test_wrong_usage_has_its_own_status(argument):
+    """As of the commands `pim-jax` and `codec-jax`; 1 is wrong input."""
+    program = "from pim_jax.training import command; command.run(lambda: None)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, argument],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == command.USAGE == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert argument.lstrip("-").partition("=")[0] in line
