@@ -40,6 +40,7 @@ codec_jax.layers codec_jax.entropy codec_jax.curves codec_jax.measurements
 codec_jax.models
 codec_jax.programs codec_jax.target_rate
 codec_jax.complexity codec_jax.convert codec_jax.trained codec_jax.toy
+codec_jax.quadtree_codec
 codec_jax.weights
 codec_jax.task
 codec_jax.photograph codec_jax.heads_task
