@@ -49,16 +49,20 @@ PACKAGES = {
 # Of these, packages that are built on others.
 DEPENDENT = {"metrics", "codec_jax.entropy", "codec_jax.models", "codec_jax.toy"}
 
-# What may be imported inside a function, so that a machine can do without it.
+# What may be imported inside a function: a machine can do without it, or it takes long to
+# load and most uses do without it.
 TENSORFLOW = {"tensorflow", "tensorflow_compression", "tensorflow_compression_ops"}
 OPTIONAL = TENSORFLOW | {
     "av",
     "h5py",
+    "orbax.checkpoint",
+    "scipy.special",
     "tensorflow_datasets",
     "pim_jax.data.judgements",
     "pim_jax.data.video",
     "imagecodecs",
     "pillow_heif",
+    "codec_jax.coding.numba_engine",
 }
 
 
