@@ -19,7 +19,7 @@ PICTURE = """
 version ops evaluate tables tensor_bundle terminal data training
 downloads torch_files numpy_pickles heads
 distributions backbones
-pretrained
+pretrained compiled
 objective model realism
 initialization
 metric convert pictures
@@ -32,6 +32,7 @@ task evaluations cli heads_task
 pim_jax
 codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tiling
 codec_jax.evaluate codec_jax.classical codec_jax.image_files
+codec_jax.cli_files
 codec_jax.layers codec_jax.entropy codec_jax.curves codec_jax.measurements
 codec_jax.models
 codec_jax.complexity codec_jax.convert codec_jax.trained codec_jax.toy

@@ -75,7 +75,7 @@ def encode(
       ValueError: not integers, shapes that differ, no such row or engine, or a symbol
         that its row cannot code (`Tables.lowest` to `Tables.highest`).
     """
-    engine = _chosen(engine)
+    engine = chosen(engine)
     rows = _rows(rows, tables)
     symbols = _integers("symbols", symbols)
     if symbols.shape != rows.shape:
@@ -120,7 +120,7 @@ def decode(
       ValueError: the bytes are damaged, truncated or too long, or were written with other
         tables, rows or number of symbols; `data` is not bytes; no such row or engine.
     """
-    engine = _chosen(engine)
+    engine = chosen(engine)
     rows = _rows(rows, tables)
     if not isinstance(data, bytes):
         raise ValueError(f"expected bytes, found {type(data).__name__}")
@@ -134,7 +134,13 @@ def decode(
     return values.reshape(rows.shape) + tables.offset[rows]
 
 
-def _chosen(engine: Engine | None) -> Engine:
+def chosen(engine: Engine | None = None) -> Engine:
+    """The engine that `encode` and `decode` use when they are given this one.
+
+    Raises:
+      ValueError: no such engine, one that is not installed, or CODEC_JAX_CODER is neither
+        of CODERS.
+    """
     engine = engine or _engine_here.get()
     if engine is not None:
         return _available(engine)
