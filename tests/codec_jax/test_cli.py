@@ -455,7 +455,10 @@ def test_a_file_larger_than_another_is_told(run, tmp_path):
     assert "larger than its source" in line
     assert len(error.splitlines()) == 2
 
-    photo = image_files.read("photo.png").pixels
+    photo = np.stack(
+        np.broadcast_arrays(*np.ogrid[0:180:45j, 0:249:83j], np.uint8(9)),
+        axis=2,
+    ).astype(np.uint8)
     quality, size = cli_files.jpeg_of(photo, 30.0)
     jpeg = CLASSICAL["jpeg"]
     data = jpeg.compress(photo, quality)
