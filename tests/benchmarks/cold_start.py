@@ -27,7 +27,7 @@ from codec_jax.coding import tensorflow_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "import sys, pim_jax_start; sys.exit(pim_jax_start.codec())"
-SIZES = {"768x512": (768, 512), "64x64": (64, 64)}
+SIZES = {"64x64": (64, 64), "768x512": (768, 512)}
 
 
 def picture(size: tuple[int, int], path: Path) -> None:
