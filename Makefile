@@ -55,7 +55,8 @@ bench: install
 # Makes the averaged weights of a run those that ship:
 # make ship-codec RUN=runs/codec NAME=ms128
 ship-codec: install
-	$(BIN)/codec-jax freeze $(RUN) --name $(NAME) --out codec_jax/packaged/$(NAME).npz
+	$(BIN)/codec-jax freeze $(RUN) --name $(NAME) --force \
+	    --out codec_jax/packaged/$(NAME).npz
 	cd codec_jax/packaged && sha256sum $(NAME).npz > $(NAME).sha256
 
 # Makes the averaged weights of a run those that ship:

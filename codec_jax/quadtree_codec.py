@@ -93,6 +93,15 @@ class QuadtreeCodec(TrainedCodec):
             f"{len(self.config.lambdas) - 1})"
         )
 
+    @property
+    def description(self) -> str:
+        """The architecture in a line."""
+        config = self.config
+        return (
+            f"quadtree, features {config.features}, latents {config.latents}, blocks "
+            f"{config.analysis_blocks} and {config.synthesis_blocks}, hyper integer"
+        )
+
     def _architecture(self) -> dict[str, Any]:
         return {"architecture": "quadtree", **dataclasses.asdict(self.config)}
 

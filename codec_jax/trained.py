@@ -115,6 +115,15 @@ class TrainedCodec:
         )
 
     @property
+    def description(self) -> str:
+        """The architecture in a line."""
+        chosen = dataclasses.asdict(self.config)
+        return ", ".join(
+            f"{key} {chosen[key]}"
+            for key in ("transforms", "filters", "latents", "prior", "hyper")
+        )
+
+    @property
     def rates(self) -> tuple[float, ...]:
         """Values of `rate` that the codec was trained for, low to high."""
         return tuple(float(i) for i in range(len(self.config.lambdas)))

@@ -105,7 +105,7 @@ def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> Non
     head = {
         "format": FORMAT,
         "name": codec.name,
-        "config": _described(codec),
+        "config": described(codec),
         "about": dict(about),
     }
     # The same codec gives the same bytes, which numpy.savez's dates would not.
@@ -136,11 +136,21 @@ def about(path: str | Path) -> dict[str, Any]:
     return _read(Path(path).read_bytes(), str(path))[0]["about"]
 
 
-def parse(data: bytes, source: str) -> TrainedCodec:
-    """The codec in the bytes of a file; errors name `source`."""
+def parse(data: bytes, source: str, known: bool = False) -> TrainedCodec:
+    """The codec in the bytes of a file; errors name `source`.
+
+    Args:
+      data: of a file that `save` has written, or any.
+      source: where they are from.
+      known: that they are those of a packaged file. Then they are not compared with the
+        architecture, for which its networks would be traced: most of the time of loading.
+    """
     head, arrays = _read(data, source)
     try:
-        return _assembled(head, arrays)
+        codec = _assembled(head, arrays)
+        if not known:
+            _check_parts(codec)
+        return codec
     except _DAMAGE as error:
         raise ValueError(f"{source} is damaged: {error}") from error
 
@@ -176,7 +186,7 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
     frozen = tuple(integer.Layer(**layers[i]) for i in range(len(layers)))
     if frozen:
         integer.check(list(frozen))
-    codec = TrainedCodec(
+    return TrainedCodec(
         name=head["name"],
         config=CodecConfig.from_dict(head["config"]),
         params=flax.traverse_util.unflatten_dict(params, sep="/"),
@@ -184,8 +194,6 @@ def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Traine
         tables=Tables(**parts["tables"]),
         scale_tables=Tables(**parts["scales"]) if parts["scales"] else None,
     )
-    _check_parts(codec)
-    return codec
 
 
 def _by_kind(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -359,7 +367,7 @@ def _packaged(file: str) -> TrainedCodec:
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise ValueError(f"{file}: SHA-256 is {found}, expected {expected}")
-    return parse(data, file)
+    return parse(data, file, known=True)
 
 
 def _unknown(name: str) -> str:

@@ -1,8 +1,12 @@
-"""The command `pim-jax`: distance between two images, conversion of weights, metrics."""
+"""The command `pim-jax`: distance between two images, conversion of weights, metrics.
+
+Exit status: 0 success, 1 some input failed, 2 the command line is wrong, 130 Ctrl-C.
+"""
 
 import argparse
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +14,32 @@ from typing import Any
 import jax.numpy as jnp
 from rich.console import Console
 
-from pim_jax import grids, pretrained, printed, published, weight_files, weights
+from pim_jax import (
+    compiled,
+    grids,
+    pretrained,
+    printed,
+    published,
+    weight_files,
+    weights,
+)
 from pim_jax.data.images import read_image
+from pim_jax.metric import Metric
 from pim_jax.metrics import ABOUT, METRICS
-from pim_jax.terminal import console, run
+from pim_jax.terminal import UsageError, console, run
+from pim_jax.version import __version__
 
 DEFAULT_METRIC = "ssim"
 
 
+def start() -> int:
+    """`main` as a program of its own: with what it compiles kept on disk."""
+    compiled.keep()
+    return main()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; 0 if it succeeded, 2 after one line on stderr if it did not.
+    """Runs a command and returns its exit status (see above).
 
     Args:
       arguments: in place of those of the process.
@@ -44,7 +64,14 @@ def _carry_out(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pim-jax", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="pim-jax",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     distance = commands.add_parser(
         "distance", help="print the distance of two images of one size"
@@ -93,7 +120,7 @@ def _distance(
             f"the images differ in size: {path_a} has {width_a}x{height_a} pixels, "
             f"{path_b} has {width_b}x{height_b}"
         )
-    loaded = weights.load(metric, weights_path)
+    loaded = _loaded(metric, weights_path)
     value = float(loaded(jnp.asarray(image_a[None]), jnp.asarray(image_b[None]))[0])
     if as_json:
         _print_json(
@@ -108,7 +135,19 @@ def _distance(
         console().print(printed.text(loaded.name, value))
 
 
+def _loaded(metric: str, weights_path: Path | None) -> Metric:
+    try:
+        return weights.load(metric, weights_path)
+    except weights.UnknownMetricError as error:
+        raise UsageError(str(error)) from error
+
+
 def _convert(source: Path, destination: Path, half: bool, step: int | None) -> None:
+    # Before the weights are read.
+    if destination.exists() and (
+        not destination.is_dir() or any(destination.iterdir())
+    ):
+        raise UsageError(f"{destination} exists; expected a new or an empty folder")
     params, config = weight_files.read(source, step)
     seed = weight_files.initial_seed(source)
     weight_files.write(destination, params, config, half, seed)
@@ -172,3 +211,7 @@ def _weights_needed(name: str) -> str:
     else:
         return "none needed"
     return what + ("in the cache" if is_there else "downloaded on first use")
+
+
+if __name__ == "__main__":
+    sys.exit(start())

@@ -1,24 +1,55 @@
-"""What the commands of both packages print: plain text, and errors in one line."""
+"""What the commands of both packages print, and what they end with.
 
+Exit statuses: 0 success; 1 some input cannot be read or processed, after one line about
+each on stderr; 2 the command line is wrong, nothing was done; 130 Ctrl-C.
+"""
+
+import os
+import sys
 from collections.abc import Callable
 
 from rich.console import Console
 
+SUCCESS, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+# What the packages raise for wrong input.
+USER_ERRORS = (ValueError, OSError, ImportError, MemoryError)
 
-def run(program: str, command: Callable[[], None]) -> int:
-    """Runs a command; 0 if it succeeded, 2 after one line on stderr if it did not.
+
+class UsageError(ValueError):
+    """What was asked for cannot be done, whatever is in the files."""
+
+
+def run(program: str, command: Callable[[], int | None]) -> int:
+    """Runs a command, and turns errors of the user into one line on stderr.
 
     Args:
       program: name that the line begins with.
-      command: raises ValueError, OSError or ImportError for errors of the user.
+      command: returns an exit status, None for success; raises UsageError, or one of
+        USER_ERRORS for what is wrong with an input.
+
+    Returns: the exit status.
     """
     try:
-        command()
-    except (ValueError, OSError, ImportError) as error:
-        message = " ".join(str(error).split())
-        console(stderr=True).print(f"{program}: {message}")
-        return 2
-    return 0
+        return command() or SUCCESS
+    except KeyboardInterrupt:
+        complain(program, "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads our output has read enough. Python would say so at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except UsageError as error:
+        complain(program, error)
+        return USAGE
+    except USER_ERRORS as error:
+        complain(program, error)
+        return FAILED
+
+
+def complain(program: str, message: object) -> None:
+    """Prints one line on stderr."""
+    text = " ".join(str(message).split())
+    console(stderr=True).print(f"{program}: {text or type(message).__name__}")
 
 
 def console(stderr: bool = False) -> Console:

@@ -22,7 +22,7 @@ tables
 outputs
 downloads torch_files numpy_pickles heads
 distributions backbones
-pretrained
+pretrained compiled
 objective model realism
 initialization
 metric convert pictures
@@ -36,6 +36,7 @@ task evaluations cli heads_task
 pim_jax
 codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tiling
 codec_jax.evaluate codec_jax.classical codec_jax.image_files
+codec_jax.cli_files
 codec_jax.layers codec_jax.entropy codec_jax.curves codec_jax.measurements
 codec_jax.models
 codec_jax.programs codec_jax.target_rate
@@ -61,17 +62,21 @@ DEPENDENT = {
     "codec_jax.toy",
 }
 
-# What may be imported inside a function, so that a machine can do without it.
+# What may be imported inside a function: a machine can do without it, or it takes long to
+# load and most uses do without it.
 TENSORFLOW = {"tensorflow", "tensorflow_compression", "tensorflow_compression_ops"}
 OPTIONAL = TENSORFLOW | {
     "av",
     "h5py",
+    "orbax.checkpoint",
+    "scipy.special",
     "tensorflow_datasets",
     "pim_jax.data.judgements",
     "pim_jax.data.video",
     "imagecodecs",
     "pillow_heif",
     "tifffile",
+    "codec_jax.coding.numba_engine",
 }
 
 

@@ -2,21 +2,55 @@
 
 The bytes are those of tensorflow-compression, from either of two engines: its own C++ ops
 (`tensorflow_engine`), used where they are installed, and ours (`numba_engine`), which
-needs no TensorFlow. Both write the same bytes, and what one writes the other reads.
+needs no TensorFlow. Both write the same bytes, and what one writes the other reads. Which
+one is used can be said for one call (`engine`), for a block (`using`), or for a process, by
+the environment variable CODEC_JAX_CODER: `tensorflow` or `ours`, which starts faster. An
+engine is imported when it is first used.
 
 A stream has no header, no length and no checksum: tables, rows and the number of symbols
 have to be known. Symbols follow each other in C order.
 """
 
+import contextlib
+import contextvars
+import os
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Int32
 
-from codec_jax.coding import numba_engine, tensorflow_engine
+from codec_jax.coding import tensorflow_engine
 from codec_jax.coding.tables import Tables
 
 Engine = Literal["tensorflow", "numba"]
+# By the names that users choose them by.
+CODERS: Mapping[str, Engine] = {"ours": "numba", "tensorflow": "tensorflow"}
+VARIABLE = "CODEC_JAX_CODER"
+
+_engine_here: contextvars.ContextVar[Engine | None] = contextvars.ContextVar(
+    "engine", default=None
+)
+
+
+@contextlib.contextmanager
+def using(engine: Engine | None) -> Iterator[None]:
+    """Inside, `encode` and `decode` use this engine where a call names none.
+
+    Args:
+      engine: None leaves the choice as it is outside.
+
+    Raises:
+      ValueError: no such engine, or it is not installed.
+    """
+    if engine is None:
+        yield
+        return
+    token = _engine_here.set(_available(engine))
+    try:
+        yield
+    finally:
+        _engine_here.reset(token)
 
 
 def encode(
@@ -34,13 +68,14 @@ def encode(
       symbols: integers of any shape.
       rows: which row of `tables` each symbol has.
       tables: as the receiver has them.
-      engine: None takes TensorFlow's where it is installed. The bytes are the same.
+      engine: None takes that of `using`, then that of CODEC_JAX_CODER, then TensorFlow's
+        where it is installed. The bytes are the same.
 
     Raises:
       ValueError: not integers, shapes that differ, no such row or engine, or a symbol
         that its row cannot code (`Tables.lowest` to `Tables.highest`).
     """
-    engine = _chosen(engine)
+    engine = chosen(engine)
     rows = _rows(rows, tables)
     symbols = _integers("symbols", symbols)
     if symbols.shape != rows.shape:
@@ -58,6 +93,8 @@ def encode(
     values = (symbols.astype(np.int32) - tables.offset[rows]).ravel()
     if engine == "tensorflow":
         return tensorflow_engine.encode(values, rows.ravel(), tables)
+    from codec_jax.coding import numba_engine
+
     return numba_engine.encode(values, rows.ravel(), tables)
 
 
@@ -77,26 +114,45 @@ def decode(
     Args:
       data: what `encode` returned.
       rows, tables: those given to `encode`.
-      engine: as there. Bytes for TensorFlow's are read by ours first, because there are
-        some that its C++ code never returns from.
+      engine: as there. Ours says what is wrong with bytes that TensorFlow's cannot read.
 
     Raises:
       ValueError: the bytes are damaged, truncated or too long, or were written with other
         tables, rows or number of symbols; `data` is not bytes; no such row or engine.
     """
-    engine = _chosen(engine)
+    engine = chosen(engine)
     rows = _rows(rows, tables)
     if not isinstance(data, bytes):
         raise ValueError(f"expected bytes, found {type(data).__name__}")
-    values = numba_engine.decode(data, rows.ravel(), tables)
+    values = None
     if engine == "tensorflow" and rows.size:
         values = tensorflow_engine.decode(data, rows.ravel(), tables)
+    if values is None:
+        from codec_jax.coding import numba_engine
+
+        values = numba_engine.decode(data, rows.ravel(), tables)
     return values.reshape(rows.shape) + tables.offset[rows]
 
 
-def _chosen(engine: Engine | None) -> Engine:
-    if engine is None:
-        return "tensorflow" if tensorflow_engine.is_installed() else "numba"
+def chosen(engine: Engine | None = None) -> Engine:
+    """The engine that `encode` and `decode` use when they are given this one.
+
+    Raises:
+      ValueError: no such engine, one that is not installed, or CODEC_JAX_CODER is neither
+        of CODERS.
+    """
+    engine = engine or _engine_here.get()
+    if engine is not None:
+        return _available(engine)
+    name = os.environ.get(VARIABLE)
+    if name:
+        if name not in CODERS:
+            raise ValueError(f"{VARIABLE}: expected one of {[*CODERS]}, found {name!r}")
+        return _available(CODERS[name])
+    return "tensorflow" if tensorflow_engine.is_installed() else "numba"
+
+
+def _available(engine: Engine) -> Engine:
     if engine not in ("tensorflow", "numba"):
         raise ValueError(f"engine: expected 'tensorflow' or 'numba', found {engine!r}")
     if engine == "tensorflow" and not tensorflow_engine.is_installed():

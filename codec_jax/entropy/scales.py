@@ -10,7 +10,6 @@ import itertools
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Array, Float, Int32
 
 from codec_jax import ops
@@ -67,6 +66,9 @@ def make_tables(
       dither: levels of `ops.dither_offsets`: for each scale a table for each of them,
         of the symbols round(v - offset).
     """
+    # Only where tables are made: whoever loads a codec has them, and does without SciPy.
+    import scipy.special
+
     pmfs, offsets = [], []
     levels = ops.dither_offsets(dither)
     for scale, offset in itertools.product(SCALES, levels):

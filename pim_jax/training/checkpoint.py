@@ -8,18 +8,24 @@ architecture is told apart by name and shape before anything is overwritten.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.serialization
 import flax.traverse_util
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
+
+# Orbax is imported by the functions that need it: it takes as long to load as all of the
+# rest, and whoever loads a metric or a codec that ships reads no checkpoint.
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 FOLDER = "checkpoints"
 
 
-def _open(folder: Path, **options: Any) -> ocp.CheckpointManager:
+def _open(folder: Path, **options: Any) -> "ocp.CheckpointManager":
+    import orbax.checkpoint as ocp
+
     return ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
@@ -36,7 +42,7 @@ def check_keep(keep: int) -> None:
 
 
 @contextmanager
-def manager(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager]:
+def manager(workdir: Path, keep: int) -> Iterator["ocp.CheckpointManager"]:
     """Opens the checkpoints of a run; with several processes all of them must.
 
     Saving is synchronous: the states here take less time to write than a log interval,
@@ -69,20 +75,24 @@ def _flatten(state: Any) -> dict[str, Any]:
     return {name: leaf for name, leaf in flat.items() if leaf is not None}
 
 
-def save(opened: ocp.CheckpointManager, step: int, state: Any) -> None:
+def save(opened: "ocp.CheckpointManager", step: int, state: Any) -> None:
     """Stores a host state (NumPy leaves) as `step`; all processes call it, one writes.
 
     A step that is there already is left alone.
     """
     if step in opened.all_steps():
         return
+    import orbax.checkpoint as ocp
+
     nested = flax.traverse_util.unflatten_dict(_flatten(state), sep="/")
     opened.save(step, args=ocp.args.StandardSave(nested), force=True)
     opened.wait_until_finished()
 
 
-def _read(opened: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+def _read(opened: "ocp.CheckpointManager", step: int) -> dict[str, Any]:
     """The nested dictionaries of a checkpoint, as NumPy arrays on any machine."""
+    import orbax.checkpoint as ocp
+
     try:
         stored = opened.item_metadata(step).tree
         # Orbax asks for arrays to put the values in; without them it warns.
@@ -122,7 +132,7 @@ def _check_same_arrays(
         )
 
 
-def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
+def restore(opened: "ocp.CheckpointManager", like: Any) -> tuple[int, Any] | None:
     """The newest checkpoint as (step, host state), or None where there is none.
 
     Args:

@@ -44,9 +44,9 @@ def run(capsys, *arguments) -> tuple[int, str, str]:
     return status, captured.out, captured.err
 
 
-def assert_one_line_error(result, *parts):
-    status, out, error = result
-    assert status == 2
+def assert_one_line_error(result, *parts, status=1):
+    found, out, error = result
+    assert found == status
     assert not out
     assert error.startswith("pim-jax: ")
     assert error.count("\n") == 1
@@ -105,7 +105,7 @@ def test_files_that_are_missing_or_no_images(capsys, images, tmp_path):
 def test_unknown_metric_and_too_small_image(capsys, images, tmp_path):
     (a, b), _ = images
     result = run(capsys, "distance", a, b, "--metric", "ms-sim")
-    assert_one_line_error(result, "did you mean 'ms-ssim'?")
+    assert_one_line_error(result, "did you mean 'ms-ssim'?", status=2)
     PIL.Image.new("RGB", (2, 2)).save(tmp_path / "tiny.png")
     tiny = tmp_path / "tiny.png"
     assert_one_line_error(run(capsys, "distance", tiny, tiny), "2x2")
@@ -121,6 +121,22 @@ def test_weights_that_cannot_be_had(capsys, images, tmp_path, monkeypatch):
     assert_one_line_error(result, "no weights")
 
 
+def test_ctrl_c_ends_with_one_line(capsys, images, monkeypatch):
+    def interrupts(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "read_image", interrupts)
+    result = run(capsys, "distance", *images[0])
+    assert result == (130, "", "pim-jax: interrupted\n")
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"pim-jax {pim_jax.__version__}\n"
+
+
 def test_convert(capsys, folder, tmp_path):
     assert run(capsys, "convert", folder, tmp_path / "out") == (0, "", "")
     expected, config = weight_files.read(folder)
@@ -128,7 +144,10 @@ def test_convert(capsys, folder, tmp_path):
     assert found_config == config
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     result = run(capsys, "convert", folder, tmp_path / "out")
-    assert_one_line_error(result, "exists", str(tmp_path / "out"))
+    assert_one_line_error(result, "exists", str(tmp_path / "out"), status=2)
+    # Before the weights are read.
+    result = run(capsys, "convert", tmp_path / "nothing", tmp_path / "out")
+    assert_one_line_error(result, "exists", str(tmp_path / "out"), status=2)
     result = run(capsys, "convert", tmp_path / "nothing", tmp_path / "out2")
     assert_one_line_error(result, "nothing does not exist")
 

@@ -1,7 +1,11 @@
 """Both engines against each other, against a slow coder, and against hostile bytes."""
 
 import itertools
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import jax.numpy as jnp
 import numba
@@ -13,6 +17,8 @@ from codec_jax.coding.tables import LARGEST_OUTLIER, Tables, from_pmfs
 from tests.codec_jax.coding import reference_coder
 from tests.codec_jax.coding.engines import ENGINES
 from tests.codec_jax.coding.random_tables import random_symbols, random_tables
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def tables_of(*rows, precision, escape=True, offset=0):
@@ -404,3 +410,78 @@ def test_the_default_is_tensorflow_where_it_is_installed(monkeypatch):
     data = range_coder.encode([0, 1, 1], [0, 0, 0], FAIR)
     range_coder.decode(data, [0, 0, 0], FAIR)
     assert len(called) == 2
+
+
+@pytest.mark.tensorflow
+def test_one_engine_decodes(monkeypatch):
+    """Whole files do without ours; damaged ones are named by ours, in bounded time."""
+    pytest.importorskip("tensorflow_compression_ops")
+    monkeypatch.setattr(tensorflow_engine, "_CHUNK", 1000)
+    rng = np.random.default_rng(9)
+    tables = random_tables(rng, 50, 20)
+    rows = rng.integers(0, 50, 10_000)
+    symbols = random_symbols(rng, tables, rows)
+    data = range_coder.encode(symbols, rows, tables, "tensorflow")
+    start = time.perf_counter()
+    for wrong in (b"", data + b"\1", rng.bytes(10**5), bytes(10**6)):
+        with pytest.raises(ValueError, match="they are damaged or truncated"):
+            range_coder.decode(wrong, rows, tables, "tensorflow")
+    assert time.perf_counter() - start < 20
+
+    def refuses(*given):
+        raise AssertionError("both engines decode")
+
+    monkeypatch.setattr(numba_engine, "decode", refuses)
+    found = range_coder.decode(data, rows, tables, "tensorflow")
+    np.testing.assert_array_equal(found, symbols)
+
+
+def test_the_engine_of_a_block_and_of_a_process(monkeypatch):
+    called = []
+    for engine in (numba_engine, tensorflow_engine):
+        monkeypatch.setattr(
+            engine,
+            "encode",
+            lambda *given, engine=engine: called.append(engine) or b"",
+        )
+    monkeypatch.setattr(tensorflow_engine, "is_installed", lambda: True)
+    for name in ("", "tensorflow", "ours"):
+        monkeypatch.setenv(range_coder.VARIABLE, name)
+        range_coder.encode([0], [0], FAIR)
+    with range_coder.using("tensorflow"), range_coder.using(None):
+        range_coder.encode([0], [0], FAIR)
+        range_coder.encode([0], [0], FAIR, "numba")
+    tf, ours = tensorflow_engine, numba_engine
+    assert called == [tf, tf, ours, tf, ours]
+    monkeypatch.setenv(range_coder.VARIABLE, "numba")
+    with pytest.raises(ValueError, match=r"CODEC_JAX_CODER: expected .*'ours'"):
+        range_coder.encode([0], [0], FAIR)
+    monkeypatch.setattr(tensorflow_engine, "is_installed", lambda: False)
+    with (
+        pytest.raises(ValueError, match="needs tensorflow-compression-ops"),
+        range_coder.using("tensorflow"),
+    ):
+        pass
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_is_loaded_without_a_word():
+    """JAX first, whose own log level must not be taken for the user's wish."""
+    pytest.importorskip("tensorflow_compression_ops")
+    program = (
+        "import jax, os, sys\n"
+        "from codec_jax.coding import tensorflow_engine\n"
+        "before = os.environ.get('TF_CPP_MIN_LOG_LEVEL')\n"
+        "tensorflow_engine._ops()\n"
+        "assert os.environ.get('TF_CPP_MIN_LOG_LEVEL') == before\n"
+        "print('still heard', file=sys.stderr)\n"
+    )
+    unset = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=unset | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "still heard\n")
