@@ -263,8 +263,10 @@ def table(
     columns = {"parameters": "M", "encoder": "kMAC/px", "decoder": "kMAC/px"}
     rows = {}
     for name, config in models.items():
-        quadtree = isinstance(config, QuadtreeConfig)
-        found = of_quadtree(config) if quadtree else of_codec(config)
+        if isinstance(config, QuadtreeConfig):
+            found = of_quadtree(config)
+        else:
+            found = of_codec(config)
         values = (found.parameters / 1e6, found.encoder / 1e3, found.decoder / 1e3)
         rows[name] = {
             column: Score(value) for column, value in zip(columns, values, strict=True)

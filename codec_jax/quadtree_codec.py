@@ -234,7 +234,7 @@ class QuadtreeCodec(TrainedCodec):
         taken = 0.0
         for window in _windows(hyper.shape, rows.shape):
             z = hyper[window.z]
-            found = self._on_one(_rows, self.layers, _filled(z, 1), counts(z.shape[:2]))
+            found = self._on_one(_rows, self.layers, _filled(z, 1), _size(z))
             rows[window.target] = found[window.kept]
             taken += float(of_latents[found[window.kept]].sum())
             check_length(strings[1], taken)
@@ -304,8 +304,12 @@ def _filled(part: np.ndarray, stride: int) -> np.ndarray:
     return np.pad(part, [*more, (0, 0)])[None]
 
 
-def _sizes(z: np.ndarray, y: np.ndarray) -> tuple[Cells, Cells]:
-    return counts(z.shape[:2]), counts(y.shape[:2])
+def _size(x: np.ndarray) -> tuple[np.int32, np.int32]:
+    return counts((x.shape[0], x.shape[1]))
+
+
+def _sizes(z: np.ndarray, y: np.ndarray) -> tuple[tuple[np.int32, np.int32], ...]:
+    return _size(z), _size(y)
 
 
 def _apply(config: QuadtreeConfig, params: Any, *arguments: Any, method: Any) -> Any:

@@ -117,7 +117,8 @@ def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> Non
     image_files.replace_file(path, buffer.getvalue())
 
 
-def _described(codec: TrainedCodec) -> dict[str, Any]:
+def described(codec: TrainedCodec) -> dict[str, Any]:
+    """The architecture as numbers and text, for JSON."""
     if isinstance(codec, QuadtreeCodec):
         return {"architecture": "quadtree", **dataclasses.asdict(codec.config)}
     return dataclasses.asdict(codec.config)

@@ -242,7 +242,7 @@ class DepthConvBlock(nn.Module):
         places = depthwise(places, kernel.astype(x.dtype))
         x = x + Dense(c, _BRANCH, name="after")(places)
         wide = wsilu(Dense(4 * c, name="wide")(x))
-        summed = sum(jnp.split(wide, 4, axis=-1))
+        summed = wide.reshape(*wide.shape[:-1], 4, c).sum(-2)
         return x + Dense(c, _BRANCH, name="narrow")(summed)
 
 
