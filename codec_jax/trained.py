@@ -35,7 +35,7 @@ from pim_jax import metric
 _RATE_STEPS = 256
 # Of the transforms, in latents, and of the hyperprior's, in hyper latents: receptive
 # fields reach less than 2 of them. A program is compiled for each pair of sides.
-TILES = Tiles(window=64, margin=2, sides=(2, 8, 16, 32, 48, 64))
+TILES = Tiles(window=64, margin=2, sides=(4, 8, 16, 32, 48, 64))
 HYPER_TILES = Tiles(window=32, margin=2, sides=(1, 4, 8, 12, 16, 32))
 # Pixels that a file may ask for: what its size alone cannot show. Pictures are filled up
 # to whole cells, which makes many pixels of few where a picture is narrow: so many times
