@@ -42,9 +42,10 @@ HYPER_TILES = Tiles(window=32, margin=2, sides=(1, 4, 8, 12, 16, 32))
 # the limit at most, or so many pixels where the limit is lower.
 LARGEST_IMAGE = 2**27
 _MOST_FILLED, _FEW_PIXELS = 2, 2**20
-# No string is shorter by more than this than what its symbols take: it may end in zeros,
-# which are not written. One in 2^64 does in so many.
-_BYTES_OF_ZEROS = 8
+# Bytes by which a string may be shorter than what its symbols take. It is a number whose
+# last zeros are not written, and where few symbols repeat, the number may be a round one.
+# Where all of it is zeros, they are written.
+_ROUND_NUMBERS, _ZEROS = 4096, 8
 # Pixels that a search for a target decodes to choose where it looks closer, and before it
 # says that there is no such rate; and the most places in either case.
 _COARSE_SEARCH, _FINE_SEARCH, _MOST_PLACES = 2**20, 2**23, 128
@@ -749,7 +750,8 @@ def _psnr(
 
 def _check_length(data: bytes, bits: float) -> None:
     """Raises ValueError if symbols that take so many bits cannot be in a string."""
-    if 8 * (len(data) + _BYTES_OF_ZEROS) < bits:
+    slack = _ROUND_NUMBERS if data.strip(b"\0") else _ZEROS
+    if 8 * (len(data) + slack) < bits:
         raise ValueError(
             f"the file is damaged: a string of {len(data)} bytes, of symbols that take "
             f"{int(bits / 8)} at least"

@@ -33,6 +33,7 @@ pim_jax
 codec_jax.coding codec_jax.ops codec_jax.objective codec_jax.data codec_jax.tiling
 codec_jax.evaluate codec_jax.classical codec_jax.image_files
 codec_jax.layers codec_jax.entropy codec_jax.curves codec_jax.measurements
+codec_jax.file_size
 codec_jax.models
 codec_jax.programs codec_jax.target_rate
 codec_jax.complexity codec_jax.convert codec_jax.trained codec_jax.toy
