@@ -218,7 +218,7 @@ def test_the_target_of_a_grey_picture_is_that_of_what_is_shown(codec):
     rng = np.random.default_rng(1)
     image = np.repeat(rng.integers(100, 140, (32, 32, 1), np.uint8), 3, 2)
     extras = {"grey": b""}
-    data = codec.compress(image, target_psnr=34.0, extras=extras)
+    data = codec.compress(image, target_psnr=26.0, extras=extras)
     packet = bitstream.unpack(data)
 
     def shown(step):
@@ -226,6 +226,6 @@ def test_the_target_of_a_grey_picture_is_that_of_what_is_shown(codec):
         pixels = codec.decompress(changed)
         return psnr(image, image_files.picture_from(pixels, extras).pixels)
 
-    assert shown(packet.rate) >= 34.0
-    assert packet.rate == 0 or shown(packet.rate - 1) < 34.0
+    assert shown(packet.rate) >= 26.0
+    assert packet.rate == 0 or shown(packet.rate - 1) < 26.0
     assert dataclasses.replace(packet, rate=0).extras == extras
