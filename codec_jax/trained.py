@@ -655,7 +655,8 @@ class TrainedCodec:
             raise ValueError(f"image: expected an array of uint8, found {found}")
         if image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(f"image: expected shape (h, w, 3), found {image.shape}")
-        self._check_area("image:", *image.shape[:2], LARGEST_IMAGE)
+        height, width = image.shape[:2]
+        self._check_area("image:", height, width, LARGEST_IMAGE)
 
     def _check_area(self, what: str, height: int, width: int, largest: int) -> None:
         """That an image is within the limit, and also filled up to whole cells."""
