@@ -22,15 +22,15 @@ def lower_bound(x: Float[Array, "*s"], bound: float) -> Float[Array, "*s"]:
     The gradient of a plain maximum is zero there, and what has once fallen below never
     comes back. Source: `identity_if_towards` of tensorflow-compression.
     """
-    return _lower_bound(x, bound)
+    return _lower_bound(x, jnp.asarray(bound, x.dtype))
 
 
 @jax.custom_vjp
-def _lower_bound(x: Array, bound: float) -> Array:
+def _lower_bound(x: Array, bound: Array) -> Array:
     return jnp.maximum(x, bound)
 
 
-def _lower_bound_forward(x: Array, bound: float) -> tuple[Array, Array]:
+def _lower_bound_forward(x: Array, bound: Array) -> tuple[Array, Array]:
     return jnp.maximum(x, bound), x >= bound
 
 
@@ -183,7 +183,7 @@ def dither_levels(shape: tuple[int, ...], levels: int) -> Int32[Array, "*s"]:
     Threefry is defined bit by bit, and the same everywhere.
     """
     key = jax.random.key(1234, impl="threefry2x32")
-    return jax.random.randint(key, shape, 0, max(levels, 1))
+    return jax.random.randint(key, shape, 0, max(levels, 1), jnp.int32)
 
 
 def dither(shape: tuple[int, ...], levels: int = 15) -> Float[Array, "*s"]:

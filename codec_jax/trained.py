@@ -35,16 +35,17 @@ from pim_jax import metric
 _RATE_STEPS = 256
 # Of the transforms, in latents, and of the hyperprior's, in hyper latents: receptive
 # fields reach less than 2 of them. A program is compiled for each pair of sides.
-TILES = Tiles(window=64, margin=2, sides=(2, 8, 16, 32, 48, 64))
+TILES = Tiles(window=64, margin=2, sides=(4, 8, 16, 32, 48, 64))
 HYPER_TILES = Tiles(window=32, margin=2, sides=(1, 4, 8, 12, 16, 32))
 # Pixels that a file may ask for: what its size alone cannot show. Pictures are filled up
 # to whole cells, which makes many pixels of few where a picture is narrow: so many times
 # the limit at most, or so many pixels where the limit is lower.
 LARGEST_IMAGE = 2**27
 _MOST_FILLED, _FEW_PIXELS = 2, 2**20
-# No string is shorter by more than this than what its symbols take: it may end in zeros,
-# which are not written. One in 2^64 does in so many.
-_BYTES_OF_ZEROS = 8
+# Bytes by which a string may be shorter than what its symbols take. It is a number whose
+# last zeros are not written, and where few symbols repeat, the number may be a round one.
+# Where all of it is zeros, they are written.
+_ROUND_NUMBERS, _ZEROS = 4096, 8
 # Pixels that a search for a target decodes to choose where it looks closer, and before it
 # says that there is no such rate; and the most places in either case.
 _COARSE_SEARCH, _FINE_SEARCH, _MOST_PLACES = 2**20, 2**23, 128
@@ -681,7 +682,8 @@ class TrainedCodec:
             raise ValueError(f"image: expected an array of uint8, found {found}")
         if image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(f"image: expected shape (h, w, 3), found {image.shape}")
-        self._check_area("image:", *image.shape[:2], LARGEST_IMAGE)
+        height, width = image.shape[:2]
+        self._check_area("image:", height, width, LARGEST_IMAGE)
 
     def _check_area(self, what: str, height: int, width: int, largest: int) -> None:
         """That an image is within the limit, and also filled up to whole cells."""
@@ -776,7 +778,8 @@ def _psnr(
 
 def _check_length(data: bytes, bits: float) -> None:
     """Raises ValueError if symbols that take so many bits cannot be in a string."""
-    if 8 * (len(data) + _BYTES_OF_ZEROS) < bits:
+    slack = _ROUND_NUMBERS if data.strip(b"\0") else _ZEROS
+    if 8 * (len(data) + slack) < bits:
         raise ValueError(
             f"the file is damaged: a string of {len(data)} bytes, of symbols that take "
             f"{int(bits / 8)} at least"

@@ -11,13 +11,14 @@ import difflib
 import hashlib
 import io
 import json
+import math
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import flax.traverse_util
 import jax
@@ -37,6 +38,11 @@ from pim_jax.training import checkpoint, run_config
 
 FORMAT = 1
 _HYPER_SYNTHESIS = "hyper_synthesis_transform"
+# Of versions of `.npy`: bytes of the length of its header, and who reads that.
+_HEADERS: dict[tuple[int, int], tuple[int, Any]] = {
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+}
 FROZEN = "codec.npz"  # in the folder of a run
 
 
@@ -61,6 +67,10 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+# Bytes of all arrays of a file together: many times those of any published architecture.
+LARGEST_ARRAYS = 2**27
 
 
 class UnknownCodecError(ValueError, FileNotFoundError):
@@ -158,6 +168,10 @@ def parse(data: bytes, source: str, known: bool = False) -> TrainedCodec:
 
 def _read(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
+        _check_sizes(data)
+    except _DAMAGE as error:
+        raise ValueError(f"{source} is no file of codec weights: {error}") from error
+    try:
         with np.load(io.BytesIO(data), allow_pickle=False) as opened:
             arrays = dict(opened)
         head = json.loads(arrays.pop("head").tobytes())
@@ -166,6 +180,41 @@ def _read(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, np.ndarra
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"{source} has another format than {FORMAT}")
     return head, arrays
+
+
+def _check_sizes(data: bytes) -> None:
+    """Before anything is read: a small file may unpack to gigabytes.
+
+    Raises:
+      ValueError, or another of _DAMAGE: the arrays are too large, or have other sizes
+        than the directory of the file says.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        total = sum(entry.file_size for entry in archive.infolist())
+        if total > LARGEST_ARRAYS:
+            raise ValueError(
+                f"its arrays have {total} bytes, expected {LARGEST_ARRAYS} at most"
+            )
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                size = _size_of_array(file)
+            if size != entry.file_size:
+                raise ValueError(
+                    f"{entry.filename} has {entry.file_size} bytes, its array {size}"
+                )
+
+
+def _size_of_array(file: IO[bytes]) -> int:
+    """Bytes of a file `.npy` by what it begins with."""
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"expected an array of version 1 or 2, found {version}")
+    length_of_length, read = _HEADERS[version]
+    length = file.read(length_of_length)
+    header = file.read(int.from_bytes(length, "little"))
+    shape, _, dtype = read(io.BytesIO(length + header))
+    before = np.lib.format.MAGIC_LEN + len(length) + len(header)
+    return before + math.prod(shape) * dtype.itemsize
 
 
 def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> TrainedCodec:

@@ -90,7 +90,10 @@ def encode(
         )
     if not rows.size:
         return b""
-    values = (symbols.astype(np.int32) - tables.offset[rows]).ravel()
+    # Checked above; a copy of the symbols of a large picture takes as much as itself.
+    values = np.subtract(
+        symbols, tables.offset[rows], dtype=np.int32, casting="unsafe"
+    ).ravel()
     if engine == "tensorflow":
         return tensorflow_engine.encode(values, rows.ravel(), tables)
     from codec_jax.coding import numba_engine

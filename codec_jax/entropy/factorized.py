@@ -47,11 +47,12 @@ class Factorized(nn.Module):
                 f"matrix_{k}",
                 nn.initializers.constant(start),
                 (self.channels, outputs, inputs),
+                jnp.float32,
             )
             bias = self.param(
                 f"bias_{k}",
                 lambda key, shape: jax.random.uniform(
-                    key, shape, minval=-0.5, maxval=0.5
+                    key, shape, jnp.float32, -0.5, 0.5
                 ),
                 (self.channels, outputs),
             )
@@ -59,7 +60,10 @@ class Factorized(nn.Module):
             h = h + ops.aligned(bias, h)
             if k < len(self.filters):
                 factor = self.param(
-                    f"factor_{k}", nn.initializers.zeros, (self.channels, outputs)
+                    f"factor_{k}",
+                    nn.initializers.zeros,
+                    (self.channels, outputs),
+                    jnp.float32,
                 )
                 h = h + ops.aligned(jnp.tanh(factor), h) * jnp.tanh(h)
         return h[..., 0]
@@ -130,7 +134,8 @@ def make_tables(
     levels = ops.dither_offsets(dither)
     symbols = np.arange(-reach, reach + 1, dtype=np.float32)
     shape = (len(symbols), len(levels), prior.channels)
-    grid = jnp.broadcast_to((symbols[:, None] + levels)[..., None], shape)
+    steps = np.asarray(symbols[:, None] + levels, np.float32)
+    grid = jnp.broadcast_to(steps[..., None], shape)
     mass: Any = prior.apply({"params": params}, grid)
     pmf = _columns(np.exp(np.asarray(mass, np.float64)))
     above: Any = prior.apply({"params": params}, grid + 0.5, method=Factorized.logits)
@@ -159,7 +164,9 @@ def _reach(params: Any, prior: Factorized, tail_mass: float) -> int:
     """Half the width of a range of integers that holds all channels' tables."""
     reach = 16
     while reach <= _WIDEST:
-        ends = jnp.asarray([[-reach], [reach]]) * jnp.ones((1, prior.channels))
+        ends = jnp.broadcast_to(
+            jnp.asarray([[-reach], [reach]], jnp.float32), (2, prior.channels)
+        )
         logits: Any = prior.apply({"params": params}, ends, method=Factorized.logits)
         below, above = np.asarray(
             jax.nn.log_sigmoid(jnp.stack([logits[0], -logits[1]]))

@@ -143,3 +143,58 @@ def test_margins_of_the_integer_hyperprior():
         cells = np.flatnonzero(row)
         assert place in cells
         assert np.abs(cells - place).max() <= trained.HYPER_TILES.margin
+
+
+def test_sides():
+    tiles = tiling.Tiles(window=8, margin=1, sides=(2, 4, 8))
+    assert [tiles.side(n) for n in (1, 2, 3, 8, 9)] == [2, 2, 4, 8, 9]
+    assert tiling.Tiles(8, 1).side(5) == 5
+
+
+def test_bucketed_windows_and_the_size_that_is_kept():
+    """The edge is repeated to whole cells, then there are zeros, which are left out."""
+    shapes = []
+
+    def transform(part, cells):
+        shapes.append(part.shape[:2])
+        rows, columns = (2 * n for n in cells)
+        assert not part[rows:].any()
+        assert not part[:, columns:].any()
+        return (part.repeat(2, 0).repeat(2, 1) + 0,)
+
+    tiles = tiling.Tiles(window=4, margin=1, sides=(2, 4))
+    for height, width in ((1, 1), (3, 7), (19, 5)):
+        x = np.random.default_rng(3).integers(1, 9, (height, width, 1))
+        of_part = tiling.bucketed(transform, (2, 4), tiles)
+        (found,) = tiling.tiled(
+            of_part, x, cell=(2, 4), window=4, margin=1, size=(2 * height, 2 * width)
+        )
+        np.testing.assert_array_equal(found, x.repeat(2, 0).repeat(2, 1))
+    assert {side for shape in shapes for side in shape} == {4, 8}
+
+
+@pytest.mark.parametrize("in_strips", [False, True])
+@pytest.mark.parametrize("transforms", ["bmshj2018", "bls2017"])
+def test_what_lies_beyond_the_cells_changes_nothing(transforms, in_strips):
+    """As if the array ended there, though there is something else."""
+    codec, rng = bound(transforms), np.random.default_rng(4)
+    networks = [
+        (codec.analysis_transform, STRIDE, 1, (in_strips,), 3),
+        (codec.synthesis_transform, 1, STRIDE, (in_strips,), 2),
+    ]
+    if not in_strips:
+        hyper = lambda z, cells=None: jnp.concatenate(  # noqa: E731
+            codec.hyper_synthesis_transform(z, cells), -1
+        )
+        networks += [
+            (codec.hyper_analysis_transform, HYPER_STRIDE, 1, (), 2),
+            (hyper, 1, HYPER_STRIDE, (), 2),
+        ]
+    for network, inner, outer, options, channels in networks:
+        shape = (1, 8 * inner, 8 * inner, channels)
+        x = jnp.asarray(rng.uniform(-1, 1, shape), jnp.float32)
+        run = jax.jit(lambda x, cells, f=network, o=options: f(x, *o, cells))
+        found = run(x, (np.int32(5), np.int32(3)))[:, : 5 * outer, : 3 * outer]
+        alone = jax.jit(lambda x, f=network, o=options: f(x, *o))
+        expected = alone(x[:, : 5 * inner, : 3 * inner])
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

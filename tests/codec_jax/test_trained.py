@@ -278,7 +278,7 @@ def test_a_codec_with_a_single_rate():
         (np.zeros((0, 9, 3), np.uint8), "expected shape (h, w, 3), found (0, 9, 3)"),
         (
             np.broadcast_to(np.uint8(0), (2**14, 2**14, 3)),
-            "16384 x 16384 pixels are more than the limit",
+            "16384 x 16384 pixels, more than the limit",
         ),
     ],
 )

@@ -103,7 +103,7 @@ def test_the_fingerprint_does_not_depend_on_the_name(codec):
 
 
 def test_missing_files(codec, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"codec-jax freeze"):
+    with pytest.raises(FileNotFoundError, match=r"codec-jax freeze .* --name NAME"):
         weights.load(tmp_path)
     for missing in (tmp_path / "no.npz", "nothing"):
         with pytest.raises(weights.UnknownCodecError, match="neither a codec nor a"):
@@ -170,6 +170,30 @@ def test_a_folder_of_a_run(stored, codec, tmp_path):
 def test_other_files(data):
     with pytest.raises(ValueError, match=r"it is no file of codec weights"):
         weights.parse(data, "it")
+
+
+def test_files_that_unpack_to_gigabytes():
+    """Refused by their sizes alone: zeros take little room in a file."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("head.npy", "w") as file,
+    ):
+        for _ in range(130):
+            file.write(bytes(2**20))
+    with pytest.raises(ValueError, match="136314880 bytes, expected 134217728"):
+        weights.parse(buffer.getvalue(), "it")
+
+
+def test_arrays_that_claim_to_be_larger_than_they_are():
+    header = io.BytesIO()
+    claim = {"descr": "<f2", "fortran_order": False, "shape": (2**36,)}
+    np.lib.format.write_array_header_1_0(header, claim)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("head.npy", header.getvalue() + bytes(8))
+    with pytest.raises(ValueError, match=r"head.npy has .* bytes, its array 13743"):
+        weights.parse(buffer.getvalue(), "it")
 
 
 def test_one_array_is_no_codec():

@@ -292,3 +292,10 @@ def test_the_fuzzer_finds_other_errors():
 def test_the_fuzzer_as_a_command(capsys):
     assert fuzz.main(["--count=500", "--seed=1"]) == 0
     assert "returned" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "form", [bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)]
+)
+def test_whatever_has_bytes(form):
+    assert unpack(form(pack(PLAIN))) == unpack(pack(PLAIN))

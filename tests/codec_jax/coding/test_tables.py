@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from codec_jax.coding import range_coder
 from codec_jax.coding.tables import LARGEST_OUTLIER, Tables, from_pmfs, quantized_pmf
 
 GOOD = {
@@ -149,3 +150,21 @@ def test_counts_cost_no_more_than_those_of_tensorflow_compression():
         ours = quantized_pmf(pmf, precision)
         bits = [-(pmf * np.log2(c / 2**precision)).sum() for c in (ours, theirs)]
         assert bits[0] <= bits[1] + 1e-6
+
+
+def test_least_bits():
+    """No symbols take less: the most probable ones of tables of all kinds, coded."""
+    rng = np.random.default_rng(0)
+    pmfs = [rng.dirichlet(np.full(n, 0.3)) for n in (1, 2, 3, 20)]
+    pmfs += [[1 - 2.0**-k, 2.0**-k] for k in (1, 4, 8, 12, 15)]
+    tables = from_pmfs(pmfs, [0] * len(pmfs), 16)
+    assert (tables.least_bits >= 0).all()
+    best = np.diff(tables.cdf).argmax(axis=1)
+    for count in (1, 100, 10_000):
+        rows = rng.integers(0, len(best), count)
+        data = range_coder.encode(best[rows], rows, tables, "numba")
+        assert 8 * (len(data) + 8) >= tables.least_bits[rows].sum()
+    # Close to what they take: a bound of nothing would hold as well.
+    assert tables.least_bits[-5] > 0.4
+    p = np.diff(tables.cdf).max(axis=1) / 2**16
+    assert (tables.least_bits >= -0.4 * np.log2(p)).all()

@@ -235,6 +235,10 @@ def test_batches_jit_and_tiles_change_nothing(layers):
             integer.parameters(jnp.asarray(z[:1, :3, :4]), layers, LATENTS), eager
         )
     assert_equal(run(z[:1, :3, :4]), eager)
+    # Nor does what lies beyond the cells that there are.
+    in_part = jax.jit(lambda z, n: integer.parameters(z, layers, LATENTS, n))
+    beyond = in_part(z[:1, :6, :6], (np.int32(3), np.int32(4)))
+    assert_equal([x[:, :12, :16] for x in beyond], eager)
 
 
 def case_of_a_seed():
