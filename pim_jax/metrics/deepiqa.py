@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from pim_jax import pretrained
 from pim_jax.backbones import max_pool
-from pim_jax.metric import Metric
+from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.metrics.given import checked
 from pim_jax.ops import convolution
@@ -108,7 +108,9 @@ def _score(params: Any, reference: Array, image: Array) -> Float[Array, " n"]:
 def metric(params: Mapping[str, Any]) -> Metric:
     """DeepIQA with these weights, as from `from_published`."""
     about = ABOUT["deepiqa"]
-    return Metric(dict(params), _score, "deepiqa", about.minimum_size, about.version)
+    return Metric(
+        on_device(dict(params)), _score, "deepiqa", about.minimum_size, about.version
+    )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

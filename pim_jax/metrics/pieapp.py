@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from pim_jax import torch_files
 from pim_jax.backbones import max_pool
-from pim_jax.metric import Metric
+from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.metrics.given import checked
 from pim_jax.ops import convolution
@@ -141,7 +141,9 @@ def _score(params: Any, reference: Array, image: Array) -> Float[Array, " n"]:
 def metric(params: Mapping[str, Any]) -> Metric:
     """PieAPP with these weights, as from `from_published`."""
     about = ABOUT["pieapp"]
-    return Metric(dict(params), _score, "pieapp", about.minimum_size, about.version)
+    return Metric(
+        on_device(dict(params)), _score, "pieapp", about.minimum_size, about.version
+    )
 
 
 def load_pieapp(weights: str | Path | None = None) -> Metric:
