@@ -151,8 +151,8 @@ class _Estimate:
     def __call__(
         self, params: Any, image_a: Array, image_b: Array, key: PRNGKeyArray
     ) -> Array:
-        images = (bounds.unit_range(image) for image in (image_a, image_b))
-        a, b = _represent_both(params, *images, self.config)
+        image_a, image_b = bounds.unit_range(image_a), bounds.unit_range(image_b)
+        a, b = _represent_both(params, image_a, image_b, self.config)
         return compare_sampled(a, b, key=key, samples=self.samples)
 
 

@@ -81,7 +81,7 @@ def _features(params: Any, x: Float[Array, "p 32 32 3"]) -> Float[Array, "p 512"
         x = jax.nn.relu(x + layer["bias"][None, None, None])
         if number % 2 == 0:
             x = max_pool(x, 2)
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), CHANNELS[-1])
 
 
 def _two_layers(params: Any, end: str, x: Float[Array, "p f"]) -> Float[Array, "p 1"]:
@@ -96,11 +96,12 @@ def _two_layers(params: Any, end: str, x: Float[Array, "p f"]) -> Float[Array, "
 def _score(params: Any, reference: Array, image: Array) -> Float[Array, " n"]:
     n = reference.shape[0]
     both = jnp.concatenate([windows(x, PATCH, PATCH) for x in (image, reference)])
+    count = both.shape[1]
     features = _features(params, both.reshape(-1, *both.shape[2:]))
     ours, theirs = jnp.split(features, 2)
     joined = jnp.concatenate([ours - theirs, ours, theirs], axis=1)
-    scores = _two_layers(params, "", joined).reshape(n, -1)
-    weights = jax.nn.relu(_two_layers(params, "_a", joined)).reshape(n, -1)
+    scores = _two_layers(params, "", joined).reshape(n, count)
+    weights = jax.nn.relu(_two_layers(params, "_a", joined)).reshape(n, count)
     weights = weights + _LAST_WEIGHT
     return jnp.sum(scores * weights, axis=1) / jnp.sum(weights, axis=1)
 

@@ -71,7 +71,8 @@ def _extreme(planes: Array, largest: bool) -> Array:
 @_extreme.defjvp
 def _extreme_jvp(largest: bool, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (planes,), (tangent,) = primals, tangents
-    flat = planes.reshape(*planes.shape[:2], -1)
+    n, channels, height, width = planes.shape
+    flat = planes.reshape(n, channels, height * width)
     place = (jnp.argmax if largest else jnp.argmin)(flat, axis=-1, keepdims=True)
     slope = jnp.take_along_axis(tangent.reshape(flat.shape), place, axis=-1)
     return _extreme(planes, largest), slope[..., None]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pim_jax import backbones, shipped
+from pim_jax import backbones
 from pim_jax.metric import Metric
 from pim_jax.metrics import ABOUT, METRICS, deepiqa, dists, lpips, pieapp
 
@@ -23,6 +23,7 @@ TWINS = {
 NAMES = [name for name in METRICS if name not in TWINS]
 # Scores of a network, which are no distances.
 SCORES = {"pieapp", "deepiqa"}
+WITH_WEIGHTS_OF_ITS_OWN = {name for name in NAMES if not ABOUT[name].needs_download}
 
 
 def _spread(shape: tuple[int, ...]) -> np.ndarray:
@@ -92,26 +93,25 @@ def main() -> None:
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
     for name in NAMES:
-        # 16-bit and 64-bit images come out as 32 bits like all others.
-        for dtype in (jnp.float64, jnp.float16):
-            image = jax.ShapeDtypeStruct((2, side(name), side(name) + 1, 3), dtype)
-            try:
-                metric = make(name)
-                traced = jax.make_jaxpr(value_and_gradients)(metric, image, image)
-            except Exception as error:
-                print(f"{name}: {type(error).__name__} {str(error)[:300]}")
-                break
-            kinds = [out.dtype for out in traced.out_avals]
-            if kinds != [jnp.float32, dtype, dtype]:
-                print(f"{name}: {kinds} of {image.dtype}")
-            wide = wide_types(traced.jaxpr)
-            if dtype == jnp.float16 and wide:
-                print(f"{name}: computes in {sorted(wide)}")
-    for name in shipped.SHIPPED:
-        image = np.zeros((1, side(name), side(name), 3))
-        levels = jax.eval_shape(make(name).represent, image)
-        if {leaf.dtype for leaf in jax.tree.leaves(levels)} != {np.dtype("float32")}:
-            print(f"{name}: its representation is not float32")
+        image = jax.ShapeDtypeStruct((2, side(name), side(name) + 1, 3), jnp.float16)
+        try:
+            traced = jax.make_jaxpr(value_and_gradients)(make(name), image, image)
+        except Exception as error:
+            print(f"{name}: {type(error).__name__} {str(error)[:300]}")
+            continue
+        kinds = [out.dtype for out in traced.out_avals]
+        if kinds != [jnp.float32, jnp.float16, jnp.float16]:
+            print(f"{name}: {kinds} of {image.dtype}")
+        wide = wide_types(traced.jaxpr)
+        if wide:
+            print(f"{name}: computes in {sorted(wide)}")
+    image = np.zeros((1, 8, 8, 3))  # float64
+    levels = jax.eval_shape(make("pim-1-small").represent, image)
+    if {leaf.dtype for leaf in jax.tree.leaves(levels)} != {np.dtype("float32")}:
+        print("pim-1-small: its representation is not float32")
+    distance = make("mse")(image, image)
+    if distance.dtype != jnp.float32:
+        print(f"mse: {distance.dtype} of {image.dtype}")
 
 
 def _inner(params: dict) -> Iterator:
