@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
+from jaxtyping import Array
 from rich.table import Table
 
-from pim_jax import pretrained, published, weight_files, weights
+from pim_jax import memory, pretrained, published, weight_files, weights
 from pim_jax.data.images import read_image
+from pim_jax.metric import Metric
 from pim_jax.metrics import ABOUT, METRICS
 from pim_jax.terminal import console, run
 
@@ -79,8 +81,13 @@ def _distance(
             f"{path_b} has {width_b}x{height_b}"
         )
     loaded = weights.load(metric, weights_path)
-    value = float(loaded(jnp.asarray(image_a[None]), jnp.asarray(image_b[None]))[0])
+    images = (jnp.asarray(image_a[None]), jnp.asarray(image_b[None]))
+    value = float(memory.call(_called, loaded, *images)[0])
     console().print(f"{value:.6g}")
+
+
+def _called(metric: Metric, image_a: Array, image_b: Array) -> Array:
+    return metric(image_a, image_b)
 
 
 def _convert(source: Path, destination: Path, half: bool, step: int | None) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # itself (`import pim_jax`) stands near the bottom because it imports most of the others.
 # Codecs come below, so `pim_jax` imports none of them.
 PICTURE = """
-version ops evaluate tables tensor_bundle terminal data training
+version memory ops evaluate tables tensor_bundle terminal data training
 downloads torch_files numpy_pickles heads
 distributions backbones
 pretrained

@@ -14,11 +14,9 @@ from pim_jax import backbones
 from pim_jax.metric import Metric
 from pim_jax.metrics import ABOUT, METRICS, deepiqa, dists, lpips, pieapp
 
-# Those of the same architecture as another, or the same function.
-TWINS = {
-    name
-    for name in METRICS
-    if name.endswith(("-v0.0", "-baseline", "-published")) or name == "psnr"
+# Those of the same function as another, or of another width or backbone alone.
+TWINS = {"psnr", "pim-1", "lpips-vgg"} | {
+    name for name in METRICS if name.endswith(("-v0.0", "-baseline", "-published"))
 }
 NAMES = [name for name in METRICS if name not in TWINS]
 # Scores of a network, which are no distances.
