@@ -312,7 +312,7 @@ def test_a_plain_call_is_compiled_once_for_all_names():
 
 def test_short_in_messages(metric):
     assert repr(metric).startswith("PimMetric('untrained-0', ")
-    assert repr(metric).endswith(" weights, at least 4 px)")
+    assert repr(metric).endswith(" weights, at least 5 px)")
     assert len(repr(metric)) < 80
 
 
