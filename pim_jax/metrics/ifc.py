@@ -10,6 +10,7 @@ coefficients from the finest scale to the coarsest. Equal to that procedure writ
 with NumPy and the pyramid of pyrtools; MATLAB itself was not run.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -125,20 +126,29 @@ def _information(
     flat = variance_x <= _NO_VARIANCE
     gone = flat | (variance_y <= _NO_VARIANCE) | (covariance <= 0)
     safe = jnp.where(flat, 1.0, variance_x)
-    gain = jnp.where(gone, 0.0, covariance) / safe
-    variance_y = jnp.where(gone, 1.0, variance_y)
-    unexplained = jnp.where(gone, 1.0, variance_e - jnp.square(common) / safe)
-    noise = jnp.maximum(unexplained, _LEAST_SHARE * variance_y)
+    excess = jnp.where(gone, 0.0, common) / safe  # gain = 1 + excess
+    # The noise is what the reference does not explain, but at least a share of the
+    # variance; here what it has beyond that share of the variance of the reference.
+    unexplained = jnp.where(gone, 0.0, variance_e - jnp.square(common) / safe)
+    beyond = jnp.maximum(unexplained - _LEAST_SHARE * variance_y, 0.0)
+    beyond = beyond + _LEAST_SHARE * (2 * common + variance_e)
+    beyond = jnp.where(gone, 0.0, beyond)
     scale = mixture.scale[:, margin : rows - margin, margin : columns - margin]
     least = jnp.maximum(0.0, _LEAST_SHARE * safe) + _LEAST_NOISE
+    noise = jnp.maximum(least + beyond, _LEAST_NOISE)
+    there = jnp.where(flat, 0.0, 1 / least)
+    left = jnp.where(gone, 0.0, jnp.square(1 + excess) / noise)
+    # There - left by terms that are all 0 for equal bands, however they are rounded.
+    difference = (beyond / least - excess * (2 + excess)) / noise
+    difference = jnp.where(gone, there, difference)
 
-    def bits(ratio: Float[Array, "n h w"]) -> Float[Array, "n h w 9"]:
-        power = (ratio * scale)[..., None] * mixture.variances[:, None, None, :]
-        return jnp.log2(1 + power)
+    def power(ratio: Float[Array, "n h w"]) -> Float[Array, "n h w 9"]:
+        return (ratio * scale)[..., None] * mixture.variances[:, None, None, :]
 
-    left = bits(jnp.square(gain) / (noise + _LEAST_NOISE))
-    there = bits(jnp.where(flat, 0.0, 1 / least))
-    return jnp.sum(there - left, axis=(1, 2, 3)), jnp.sum(there, axis=(1, 2, 3))
+    def bits(of: Array) -> Float[Array, " n"]:
+        return jnp.sum(jnp.log1p(of) / math.log(2), axis=(1, 2, 3))
+
+    return bits(power(difference) / (1 + power(left))), bits(power(there))
 
 
 def _both(

@@ -46,13 +46,19 @@ def _information(
     # Distorted = gain * reference + independent noise. A negative gain keeps nothing.
     gone = flat_r | flat_d | (covariance < 0)
     variance_r, safe = (jnp.where(flat_r, x, variance_r) for x in (0.0, 1.0))
-    gain = jnp.where(gone, 0.0, covariance) / safe
+    excess = jnp.where(gone, 0.0, common) / safe  # gain = 1 + excess
     noise = jnp.where(gone, 0.0, variance_e - jnp.square(common) / safe)
     # What is left by rounding counts as 0.
     noise = jnp.where(noise <= _ROUNDING * variance_d, 0.0, noise)
-    left = jnp.log1p(jnp.square(gain) * variance_r / (noise + _NOISE_VARIANCE))
-    there = jnp.log1p(variance_r / _NOISE_VARIANCE)
-    return jnp.sum(there - left, axis=(1, 2, 3)), jnp.sum(there, axis=(1, 2, 3))
+    # log1p(there) - log1p(left) by their difference, whose terms are all 0 for equal
+    # images, whatever the order in which they are rounded.
+    there = variance_r / _NOISE_VARIANCE
+    squared = jnp.square(1 + excess)
+    left = jnp.where(gone, 0.0, squared * variance_r / (noise + _NOISE_VARIANCE))
+    difference = noise - _NOISE_VARIANCE * excess * (2 + excess)
+    difference = jnp.where(gone, there, there * difference / (noise + _NOISE_VARIANCE))
+    lost = jnp.log1p(difference / (1 + left))
+    return jnp.sum(lost, axis=(1, 2, 3)), jnp.sum(jnp.log1p(there), axis=(1, 2, 3))
 
 
 def vif(
