@@ -206,8 +206,10 @@ class _Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (self.size, self.size, x.shape[-1], self.filters)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.filters,))
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
+        bias = self.param(
+            "bias", nn.initializers.zeros_init(), (self.filters,), jnp.float32
+        )
         pad = (self.padding, self.padding)
         y = convolution.convolve(
             x, kernel, (pad, pad), self.stride, precision=jax.lax.Precision.HIGHEST

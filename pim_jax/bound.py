@@ -40,7 +40,7 @@ def _ixyz(
         loc,
         positions(marginal_x),
         positions(marginal_y),
-        jax.random.normal(key, loc.shape),
+        jax.random.normal(key, loc.shape, loc.dtype),
         position_weights([level[0, ..., 0].size for level in joint]),
     )
     return {reduction: ixyz(*rest, reduction).bound for reduction in REDUCTIONS}

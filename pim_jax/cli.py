@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import Array
 from rich.console import Console
 
 from pim_jax import (
     compiled,
     grids,
+    memory,
     pretrained,
     printed,
     published,
@@ -121,7 +123,8 @@ def _distance(
             f"{path_b} has {width_b}x{height_b}"
         )
     loaded = _loaded(metric, weights_path)
-    value = float(loaded(jnp.asarray(image_a[None]), jnp.asarray(image_b[None]))[0])
+    images = (jnp.asarray(image_a[None]), jnp.asarray(image_b[None]))
+    value = float(memory.call(_called, loaded, *images)[0])
     if as_json:
         _print_json(
             {
@@ -140,6 +143,10 @@ def _loaded(metric: str, weights_path: Path | None) -> Metric:
         return weights.load(metric, weights_path)
     except weights.UnknownMetricError as error:
         raise UsageError(str(error)) from error
+
+
+def _called(metric: Metric, image_a: Array, image_b: Array) -> Array:
+    return metric(image_a, image_b)
 
 
 def _convert(source: Path, destination: Path, half: bool, step: int | None) -> None:

@@ -99,7 +99,7 @@ def _hessian_form(
         # The distance of representations has no slope at no difference, so only the
         # first derivatives of the representation count: those are cheap.
         at, push = jax.linearize(lambda c: metric.represent(patch(c)), colour)
-        tangents = jax.vmap(push)(jnp.eye(3))
+        tangents = jax.vmap(push)(jnp.eye(3, dtype=jnp.float32))
 
         def distance(amounts: Array) -> Array:
             moved = jax.tree.map(
@@ -107,7 +107,7 @@ def _hessian_form(
             )
             return metric.compare(at, moved)[0]
 
-        return jax.hessian(distance)(jnp.zeros(3))
+        return jax.hessian(distance)(jnp.zeros(3, jnp.float32))
 
     form = jax.jit(pulled_back if isinstance(metric, Representing) else plain)
     found = [np.asarray(form(metric, colour), np.float64) for colour in colours]

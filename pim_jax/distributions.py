@@ -49,7 +49,7 @@ def sample(key: PRNGKeyArray, q: Mixture, samples: int) -> Float[Array, "s *b z"
     loc = jnp.take_along_axis(
         _lead(q.loc, q.loc.ndim + 1), component[..., None, None], axis=-2
     )[..., 0, :]
-    return loc + jax.random.normal(key_noise, loc.shape)
+    return loc + jax.random.normal(key_noise, loc.shape, loc.dtype)
 
 
 def sampled_symmetrised_kl(

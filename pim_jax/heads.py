@@ -26,10 +26,10 @@ def unit_length(features: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     has NaN.
     """
     squares = jnp.sum(jnp.square(features), axis=-1, keepdims=True)
-    some = squares > 0
+    none = squares <= 0  # not so of NaN, which is passed on
     # Chosen before the root as well, whose slope at 0 is infinite.
-    length = jnp.sqrt(jnp.where(some, squares, 1.0)) + _OFFSET
-    return jnp.where(some, features / length, 0.0)
+    length = jnp.sqrt(jnp.where(none, 1.0, squares)) + _OFFSET
+    return jnp.where(none, 0.0, features / length)
 
 
 def difference_map(
@@ -158,7 +158,8 @@ def initial(key: PRNGKeyArray, channels: Mapping[str, int]) -> dict[str, Array]:
     half at the first projection.
     """
     return {
-        name: jax.random.uniform(jax.random.fold_in(key, k), (c,)) / jnp.sqrt(1.0 * c)
+        name: jax.random.uniform(jax.random.fold_in(key, k), (c,), jnp.float32)
+        / jnp.sqrt(jnp.float32(c))
         for k, (name, c) in enumerate(channels.items())
     }
 

@@ -25,6 +25,7 @@ from pim_jax.data.bapps_folder import Source
 from pim_jax.distances import source_distances
 from pim_jax.metric import Metric
 from pim_jax.metrics import lpips
+from pim_jax.ops import bounds
 from pim_jax.training import checkpoint, devices, run_config
 from pim_jax.training.task import Task, TrainState, gradient_update
 
@@ -274,7 +275,8 @@ class HeadsFunction:
         """The distances (n,)."""
         of = functools.partial(self.function, params["network"])
         a, b = heads.of_both(of, image_a, image_b)
-        return heads.distance(a, b, params["heads"], self.names)
+        found = heads.distance(a, b, params["heads"], self.names)
+        return bounds.zero_where_equal(found, image_a, image_b)
 
 
 def metric_of(network: Network, params: Any, weights: Any, name: str = "") -> Metric:

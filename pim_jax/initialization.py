@@ -39,9 +39,11 @@ def init_params(config: ModelConfig, key: PRNGKeyArray) -> dict[str, Any]:
     params: dict[str, Any] = jax.tree_util.tree_unflatten(
         structure,
         [
-            jnp.zeros(leaf.shape)
+            jnp.zeros(leaf.shape, jnp.float32)
             if leaf.ndim == 1
-            else nn.initializers.lecun_normal()(jax.random.fold_in(key, i), leaf.shape)
+            else nn.initializers.lecun_normal()(
+                jax.random.fold_in(key, i), leaf.shape, jnp.float32
+            )
             for i, leaf in enumerate(leaves)
         ],
     )
@@ -147,7 +149,9 @@ def _agree(
     for layer in (joint.get("base_2"), marginal.get("mean_layer")):
         if layer is not None:
             size = len(layer["kernel"])
-            layer["kernel"] = jnp.eye(size) + _APART * layer["kernel"]
+            layer["kernel"] = (
+                jnp.eye(size, dtype=jnp.float32) + _APART * layer["kernel"]
+            )
 
 
 @functools.cache

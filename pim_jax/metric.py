@@ -7,6 +7,7 @@ https://arxiv.org/abs/2006.06752).
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from pim_jax import distributions
 from pim_jax.distributions import Mixture
 from pim_jax.initialization import init_params
 from pim_jax.model import ModelConfig, Pim, position_weights, positions
+from pim_jax.ops import bounds
 
 Representation = tuple[Mixture, ...]
 
@@ -30,16 +32,19 @@ _NOISE_SEED = 20061
 POINTS = 4096
 # Distances, in nats, for which the more precise estimate has lost its digits to rounding.
 _ROUNDED = 1e-4
+# How far a sample may be outside of [0, 1] and count as rounding.
+_BEYOND = 1e-6
 
 
-@flax.struct.dataclass(eq=False)
+@flax.struct.dataclass(eq=False, repr=False)
 class Metric:
     """A distance between images with its weights: an immutable pytree.
 
     `metric(image_a, image_b)` gives (n,) float32, smaller is closer. It can be called
-    under jit, vmap, grad and pmap, closed over or passed as an argument; two metrics
-    with the same `function` and `name` compile once. (Compared by identity, so that
-    `jax.jit(metric)` works: there the weights become constants of the program.)
+    under any transformation of JAX, closed over or passed as an argument. A plain call
+    compiles itself, once for each `function` and size of images. (Metrics are compared by
+    identity, so that `jax.jit(metric)` works: there the weights become constants of the
+    program.)
 
     Attributes:
       params: the weights, the leaves of the pytree.
@@ -62,14 +67,44 @@ class Metric:
         """Distance of each pair of images.
 
         Args:
-          image_a, image_b: (n, h, w, 3) floating point in [0, 1], sRGB.
+          image_a, image_b: (n, h, w, 3) floating point in [0, 1], sRGB. Under jit, where
+            no value is known, NaN makes the distance of its pair NaN, and other values
+            are clipped as by `ops.bounds.unit_range`, with a gradient that leads back.
         Raises: ValueError for another shape or dtype, sizes that differ, images below
           `minimum_size` and, outside of jit, values beyond [0, 1] or not finite.
         """
-        image_a, image_b = check_images(
-            image_a, image_b, minimum_size=self.minimum_size
+        images = check_images(image_a, image_b, minimum_size=self.minimum_size)
+        return _compiled_distance(self.function, self.params, *images)
+
+    def __repr__(self) -> str:
+        """On one line, with the number of weights in place of the weights."""
+        leaves = jax.tree.leaves(self.params)
+        count = sum(math.prod(getattr(leaf, "shape", ())) for leaf in leaves)
+        version = f"version={self.version!r}, " if self.version else ""
+        return (
+            f"{type(self).__name__}({self.name!r}, {version}{count:,} weights, at least "
+            f"{self.minimum_size} px)"
         )
-        return self.function(self.params, image_a, image_b)
+
+
+# Inlined, so that within another program it leaves no trace. Not a method: neither name
+# nor version of a metric may make it compile again.
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _compiled_distance(
+    function: Callable[..., Any], params: Any, image_a: Array, image_b: Array
+) -> Float[Array, " n"]:
+    """The function of images that may have any values."""
+    a, b = bounds.unit_range(image_a), bounds.unit_range(image_b)
+    distance = jnp.asarray(function(params, a, b), jnp.float32)
+    return distance * bounds.holds_nan(image_a, image_b)
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def compiled(
+    function: Callable[..., Any], params: Any, *arrays: Any
+) -> Any:  # any pytree
+    """function(params, *arrays), compiled also outside of jit; `function` is hashable."""
+    return function(params, *arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +116,47 @@ class PimFunction:
 
     def __call__(self, params: Any, image_a: Array, image_b: Array) -> Array:
         """See `distance`."""
-        return distance(params, image_a, image_b, self.config, self.points)
+        found = distance(params, image_a, image_b, self.config, self.points)
+        return bounds.zero_where_equal(found, image_a, image_b)
 
 
-@flax.struct.dataclass(eq=False)
+@dataclasses.dataclass(frozen=True)
+class _Represent:
+    """`represent` of images that may have any values, for one architecture."""
+
+    config: ModelConfig
+
+    def __call__(self, params: Any, image: Array) -> Representation:
+        return represent(params, bounds.unit_range(image), self.config)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Compare:
+    """`compare` with so many points."""
+
+    points: int
+
+    def __call__(self, params: None, a: Representation, b: Representation) -> Array:
+        del params
+        return compare(a, b, self.points)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Estimate:
+    """The published estimate, for one architecture and number of samples."""
+
+    config: ModelConfig
+    samples: int
+
+    def __call__(
+        self, params: Any, image_a: Array, image_b: Array, key: PRNGKeyArray
+    ) -> Array:
+        image_a, image_b = bounds.unit_range(image_a), bounds.unit_range(image_b)
+        a, b = _represent_both(params, image_a, image_b, self.config)
+        return compare_sampled(a, b, key=key, samples=self.samples)
+
+
+@flax.struct.dataclass(eq=False, repr=False)
 class PimMetric(Metric):
     """PIM: `Metric` with access to the representation."""
 
@@ -99,11 +171,14 @@ class PimMetric(Metric):
         Same requirements for the image as for calling the metric.
         """
         (image,) = check_images(image, minimum_size=self.minimum_size)
-        return represent(self.params, image, self.config)
+        found: Representation = compiled(_Represent(self.config), self.params, image)
+        return found
 
     def compare(self, a: Representation, b: Representation) -> Float[Array, " n"]:
         """Distance of each pair of representations; equal to calling the metric."""
-        return compare(a, b, self.function.points)  # type: ignore[attr-defined]
+        points: int = self.function.points  # type: ignore[attr-defined]
+        distance: Array = compiled(_Compare(points), None, a, b)
+        return distance
 
     def with_points(self, points: int) -> "PimMetric":
         """The same metric with a more, or less, precise distance of mixtures.
@@ -122,17 +197,21 @@ class PimMetric(Metric):
         self, image_a: Array, image_b: Array, *, key: PRNGKeyArray, samples: int = 1
     ) -> Float[Array, " n"]:
         """The published Monte Carlo estimate; see `compare_sampled`."""
-        image_a, image_b = check_images(
-            image_a, image_b, minimum_size=self.minimum_size
-        )
-        a, b = _represent_both(self.params, image_a, image_b, self.config)
-        return compare_sampled(a, b, key=key, samples=samples)
+        images = check_images(image_a, image_b, minimum_size=self.minimum_size)
+        function = _Estimate(self.config, samples)
+        found: Array = compiled(function, self.params, *images, key)
+        return found
 
 
 def pim_metric(params: Any, config: ModelConfig, name: str) -> PimMetric:
     """The metric with these weights. Weights of the joint encoder are left out."""
     used = {k: v for k, v in params.items() if k != "joint_encoder"}
-    return PimMetric(used, PimFunction(config), name, config.minimum_size)
+    return PimMetric(on_device(used), PimFunction(config), name, config.minimum_size)
+
+
+def on_device(params: Any) -> Any:
+    """The weights as arrays of JAX, which a plain call need not copy each time."""
+    return jax.tree.map(jnp.asarray, params)
 
 
 def untrained(config: ModelConfig, seed: int = 0) -> PimMetric:
@@ -267,46 +346,74 @@ def check_images(
 ) -> tuple[Float[Array, "..."], ...]:
     """The images as float32 arrays, or a ValueError that says what is wrong.
 
-    Values are checked only where they are known, outside of jit.
+    Values are checked only where they are known, outside of jit; up to 1e-6 beyond [0, 1]
+    they count as rounded. They are returned as they are.
     """
-    shape = np.shape(images[0])
     for image in images:
-        dtype = jnp.result_type(image)
-        if np.ndim(image) != 4 or np.shape(image)[-1] != 3:
+        _check_shape(image)
+        if image.shape != images[0].shape:
             raise ValueError(
-                "expected images of shape (n, height, width, 3), found "
-                f"{np.shape(image)}; a single image needs image[None]"
+                f"both images must have the same shape, found {images[0].shape} and "
+                f"{image.shape}"
             )
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(
-                f"expected floating-point images in [0, 1], found {dtype}; divide 8-bit "
-                "images by 255"
-            )
-        if np.shape(image) != shape:
-            raise ValueError(
-                f"both images must have the same shape, found {shape} and "
-                f"{np.shape(image)}"
-            )
-        if min(np.shape(image)[1:3]) < minimum_size:
+        if min(image.shape[1:3]) < minimum_size:
+            height, width = image.shape[1:3]
             raise ValueError(
                 f"images must be at least {minimum_size} pixels high and wide for this "
-                f"metric, found {shape[1]}x{shape[2]}"
+                f"metric, found {height}x{width}"
             )
         if not isinstance(image, jax.core.Tracer):
             _check_values(image)
     return tuple(jnp.asarray(image, jnp.float32) for image in images)
 
 
+def _check_shape(image: Any) -> None:
+    """Of one image, which may be anything."""
+    if not isinstance(image, np.ndarray | jax.Array):
+        # Not the value itself, which may be a million numbers.
+        raise ValueError(
+            f"expected an array of NumPy or JAX, found {type(image).__name__}; "
+            "jnp.asarray makes one of lists and of most other libraries' arrays"
+        )
+    if image.ndim != 4 or image.shape[-1] != 3:
+        raise ValueError(
+            "expected images of shape (n, height, width, 3), found "
+            f"{image.shape}; {_hint(image.shape)}"
+        )
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(
+            f"expected floating-point images in [0, 1], found {image.dtype}; divide "
+            "8-bit images by 255"
+        )
+
+
+def _hint(shape: tuple[int, ...]) -> str:
+    """How images of another shape become what is expected."""
+    if len(shape) in (3, 4) and shape[-3] == 3 and shape[-1] != 3:
+        moved = "jnp.moveaxis(image, -3, -1)"
+        return f"channels come last: {moved + ('' if len(shape) == 4 else '[None]')}"
+    if len(shape) == 4 and shape[-1] == 1:
+        return "a grey image needs its channel three times: jnp.repeat(image, 3, -1)"
+    if len(shape) == 4 and shape[-1] == 4:
+        return "an alpha channel is to be left out"
+    return "a single image needs image[None]"
+
+
 def _check_values(image: Any) -> None:
-    if np.size(image) == 0:
+    if image.size == 0:
         return
     # A constant that a jitted function closes over is known as well.
     with jax.ensure_compile_time_eval():
-        low, high = float(jnp.min(image)), float(jnp.max(image))
+        low, high = map(float, _extremes(image))
     if not np.isfinite([low, high]).all():
         raise ValueError("images must be finite, found NaN or infinite values")
-    if low < 0 or high > 1:
+    if low < -_BEYOND or high > 1 + _BEYOND:
         raise ValueError(
             f"expected values in [0, 1], found [{low:.6g}, {high:.6g}]; divide 8-bit "
             "images by 255 and clip reconstructions"
         )
+
+
+@jax.jit
+def _extremes(image: Float[Array, "*s"]) -> tuple[Array, Array]:
+    return jnp.min(image), jnp.max(image)

@@ -198,7 +198,7 @@ class MarginalEncoder(nn.Module):
             h = nn.Dense(outputs, dtype=dtype, name="mean_layer")(h)
         loc = h.astype(jnp.float32).reshape(*places, components, config.z_dim)
         if components == 1:
-            return Mixture(jnp.zeros(loc.shape[:-1]), loc)
+            return Mixture(jnp.zeros(loc.shape[:-1], jnp.float32), loc)
         h = rows
         for i in range(2):
             h = nn.relu(nn.Dense(components, dtype=dtype, name=f"mix_{i}")(h))

@@ -71,7 +71,9 @@ def pixels(image: Array) -> Representation:
         loc = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(
             n, height // 2, width // 2, 1, 4 * channels
         )
-        levels.append(Mixture(jnp.zeros(loc.shape[:4]), loc / PIXEL_DEVIATION))
+        levels.append(
+            Mixture(jnp.zeros(loc.shape[:4], jnp.float32), loc / PIXEL_DEVIATION)
+        )
         image = jnp.mean(blocks, axis=(2, 4))
     return tuple(levels)
 

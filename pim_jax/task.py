@@ -170,7 +170,7 @@ def noise_of_rows(
     that one device and many draw the same.
     """
     keys = devices.keys_of_rows(key, shape[0], axis_name)
-    return jax.vmap(lambda k: jax.random.normal(k, shape[1:]))(keys)
+    return jax.vmap(lambda k: jax.random.normal(k, shape[1:], jnp.float32))(keys)
 
 
 def validation_scores(

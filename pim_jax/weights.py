@@ -43,7 +43,8 @@ def load(name_or_folder: str | Path, weights: str | Path | None = None) -> Metri
 
 
 def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(name, METRICS, n=1)
+    # All names are in lower case.
+    close = difflib.get_close_matches(name.lower(), METRICS, n=1)
     return (
         f"{name!r} is neither a metric nor a folder"
         + (f"; did you mean {close[0]!r}?" if close else ";")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # itself (`import pim_jax`) stands near the bottom because it imports most of the others.
 # Codecs come below, so `pim_jax` imports none of them.
 PICTURE = """
-version io grids printed styles ops evaluate tensor_bundle terminal training
+version memory io grids printed styles ops evaluate tensor_bundle terminal training
 data
 tables
 outputs

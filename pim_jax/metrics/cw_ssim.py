@@ -19,7 +19,7 @@ from jaxtyping import Array, Complex, Float
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import banded, colour
+from pim_jax.ops import banded, bounds, colour
 
 MINIMUM_SIZE = 64
 ORIENTATIONS = 8
@@ -69,7 +69,8 @@ def _bands(image: Float[Array, "n h w"]) -> Complex[Array, "n o rows columns"]:
     spectrum = spectrum[:, _frequencies(height)][:, :, _frequencies(width)]
     filters = _filters(height, width)
     share = filters[0].size / (height * width)
-    return jnp.fft.ifft2(spectrum[:, None] * (share * filters)[None])
+    gain = jnp.asarray(share * filters).astype(spectrum.dtype)
+    return jnp.fft.ifft2(spectrum[:, None] * gain[None])
 
 
 def _weights(height: int, width: int, sigma: float) -> Float[np.ndarray, "h w"]:
@@ -84,8 +85,8 @@ def _absolute(
 ) -> Float[Array, "n h w o"]:
     """Of a complex number; the slope at 0 counts as 0."""
     square = jnp.square(real) + jnp.square(imaginary)
-    positive = square > _SMALLEST
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+    none = square <= _SMALLEST  # not so of NaN, which is passed on
+    return jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, square)))
 
 
 def cw_ssim(
@@ -107,25 +108,47 @@ def cw_ssim(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
+    return 1.0 - loss(image_a, image_b)
+
+
+def loss(
+    image_a: Float[Array, "n h w 1"], image_b: Float[Array, "n h w 1"]
+) -> Float[Array, " n"]:
+    """1 - `cw_ssim`, without rounding where it is small: the metric `cw-ssim`.
+
+    With P = sum c_a conj(c_b) and D = sum |c_a - c_b|^2 the energy is D + 2 Re P, and
+    energy - 2 |P| = D - 2 (Im P)^2 / (|P| + Re P), where Re P is above 0.
+    """
     check_pair(image_a, image_b, "cw-ssim", MINIMUM_SIZE)
     n = len(image_a)
     both = jnp.concatenate([image_a, image_b]).astype(jnp.float32)[..., 0]
     bands = jnp.moveaxis(_bands(both), 1, -1)
     a, b = bands[:n], bands[n:]
-    product = a * jnp.conj(b)
-    energy = sum(jnp.square(part) for x in (a, b) for part in (x.real, x.imag))
-    maps = jnp.concatenate([product.real, product.imag, energy], axis=-1)
+    apart = a - b
+    maps = jnp.concatenate(
+        [
+            a.real * b.real + a.imag * b.imag,
+            a.real * apart.imag - a.imag * apart.real,  # 0 where a and b are equal
+            jnp.square(apart.real) + jnp.square(apart.imag),
+        ],
+        axis=-1,
+    )
     means = banded.valid(maps, (1 / _WINDOW,) * _WINDOW)
-    real, imaginary, energy = jnp.split(means, 3, axis=-1)
-    similarity = (2 * _absolute(real, imaginary) + _NO_ENERGY) / (energy + _NO_ENERGY)
-    rows, columns = similarity.shape[1:3]
+    real, imaginary, difference = jnp.split(means, 3, axis=-1)
+    size = _absolute(real, imaginary)
+    in_phase = real > 0
+    turned = 2 * jnp.square(imaginary) / jnp.where(in_phase, size + real, 1.0)
+    lost = difference - jnp.where(in_phase, turned, 2 * (size - real))
+    energy = difference + 2 * real
+    maps = bounds.at_least_zero(lost) / (energy + _NO_ENERGY)
+    rows, columns = maps.shape[1:3]
     weights = _weights(rows, columns, sigma=a.shape[1] / 4)
-    per_band = jnp.sum(similarity * weights[None, ..., None], axis=(1, 2))
+    per_band = jnp.sum(maps * weights[None, ..., None], axis=(1, 2))
     return jnp.mean(per_band, axis=-1)
 
 
 def _cw_ssim_distance(a: Array, b: Array) -> Array:
-    return 1.0 - cw_ssim(colour.luma(a), colour.luma(b))
+    return loss(colour.luma(a), colour.luma(b))
 
 
 load_cw_ssim = weightless.loader("cw-ssim", _cw_ssim_distance)

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from pim_jax import pretrained
 from pim_jax.backbones import max_pool
-from pim_jax.metric import Metric
+from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.metrics.given import checked
 from pim_jax.ops import convolution
@@ -81,7 +81,7 @@ def _features(params: Any, x: Float[Array, "p 32 32 3"]) -> Float[Array, "p 512"
         x = jax.nn.relu(x + layer["bias"][None, None, None])
         if number % 2 == 0:
             x = max_pool(x, 2)
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), CHANNELS[-1])
 
 
 def _two_layers(params: Any, end: str, x: Float[Array, "p f"]) -> Float[Array, "p 1"]:
@@ -96,11 +96,12 @@ def _two_layers(params: Any, end: str, x: Float[Array, "p f"]) -> Float[Array, "
 def _score(params: Any, reference: Array, image: Array) -> Float[Array, " n"]:
     n = reference.shape[0]
     both = jnp.concatenate([windows(x, PATCH, PATCH) for x in (image, reference)])
+    count = both.shape[1]
     features = _features(params, both.reshape(-1, *both.shape[2:]))
     ours, theirs = jnp.split(features, 2)
     joined = jnp.concatenate([ours - theirs, ours, theirs], axis=1)
-    scores = _two_layers(params, "", joined).reshape(n, -1)
-    weights = jax.nn.relu(_two_layers(params, "_a", joined)).reshape(n, -1)
+    scores = _two_layers(params, "", joined).reshape(n, count)
+    weights = jax.nn.relu(_two_layers(params, "_a", joined)).reshape(n, count)
     weights = weights + _LAST_WEIGHT
     return jnp.sum(scores * weights, axis=1) / jnp.sum(weights, axis=1)
 
@@ -108,7 +109,9 @@ def _score(params: Any, reference: Array, image: Array) -> Float[Array, " n"]:
 def metric(params: Mapping[str, Any]) -> Metric:
     """DeepIQA with these weights, as from `from_published`."""
     about = ABOUT["deepiqa"]
-    return Metric(dict(params), _score, "deepiqa", about.minimum_size, about.version)
+    return Metric(
+        on_device(dict(params)), _score, "deepiqa", about.minimum_size, about.version
+    )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

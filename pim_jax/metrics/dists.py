@@ -25,8 +25,9 @@ from jaxtyping import Array, Float
 
 from pim_jax import pretrained
 from pim_jax.backbones import Backbone, normalise, taps
-from pim_jax.metric import Metric
+from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
+from pim_jax.ops import bounds
 
 _LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 _C1 = _C2 = 1e-6
@@ -68,9 +69,10 @@ def _distance(params: Any, image_a: Array, image_b: Array) -> Array:
     texture, structure = (jnp.concatenate(p, axis=1) for p in zip(*parts, strict=True))
     alpha, beta = params["alpha"], params["beta"]
     total = jnp.sum(alpha) + jnp.sum(beta)
-    return jnp.sum(
+    distance = jnp.sum(
         texture * (alpha / total)[None] + structure * (beta / total)[None], axis=1
     )
+    return bounds.zero_where_equal(distance, image_a, image_b)
 
 
 def resized(image: Float[Array, "n h w 3"]) -> Float[Array, "n h2 w2 3"]:
@@ -114,7 +116,7 @@ def metric(
             )
     about = ABOUT["dists"]
     return Metric(
-        params={"backbone": backbone, **weights},
+        params=on_device({"backbone": backbone, **weights}),
         function=_distance,
         name="dists",
         minimum_size=about.minimum_size,

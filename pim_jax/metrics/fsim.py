@@ -14,8 +14,8 @@ from pim_jax.ops import averaging, colour
 from pim_jax.ops.gradients import scharr_magnitude
 from pim_jax.ops.one_by_one import one_by_one
 from pim_jax.ops.phase_congruency import phase_congruency
-from pim_jax.ops.roots import power
-from pim_jax.ops.similarity import similarity
+from pim_jax.ops.roots import power_loss
+from pim_jax.ops.similarity import dissimilarity, either
 
 # A frequency other than 0 takes two pixels.
 MINIMUM = 2
@@ -40,7 +40,7 @@ def fsim(
       ValueError: the shapes differ or the images are too small.
     """
     check_pair(image_a, image_b, "fsim", MINIMUM)
-    return _similarity(image_a, image_b, chromatic=False)
+    return 1.0 - _loss(image_a, image_b, chromatic=False)
 
 
 def fsimc(
@@ -58,25 +58,32 @@ def fsimc(
       ValueError: the shapes differ or the images are too small.
     """
     check_pair(image_a, image_b, "fsimc", MINIMUM)
-    return _similarity(image_a, image_b, chromatic=True)
+    return 1.0 - _loss(image_a, image_b, chromatic=True)
 
 
-def _similarity(image_a: Array, image_b: Array, chromatic: bool) -> Array:
+def _loss(image_a: Array, image_b: Array, chromatic: bool) -> Array:
+    """1 - similarity, from dissimilarities, which rounding leaves 0 where it is 1."""
     a, b = _yiq(image_a), _yiq(image_b)
     luma_a, luma_b = a[..., :1], b[..., :1]
     # In one batch the program is half as large, and compiles in half the time.
     phases = one_by_one(phase_congruency, jnp.concatenate([a[..., 0], b[..., 0]]))
     phase_a, phase_b = jnp.split(phases, 2)
-    alike = similarity(phase_a, phase_b, _OF_PHASE) * similarity(
-        scharr_magnitude(luma_a)[..., 0], scharr_magnitude(luma_b)[..., 0], _OF_GRADIENT
+    lost = either(
+        dissimilarity(phase_a, phase_b, _OF_PHASE),
+        dissimilarity(
+            scharr_magnitude(luma_a)[..., 0],
+            scharr_magnitude(luma_b)[..., 0],
+            _OF_GRADIENT,
+        ),
     )
     if chromatic:
-        chroma = similarity(a[..., 1:], b[..., 1:], _OF_CHROMA)
-        # Either may be negative; published code takes the size of the product.
-        alike = alike * power(chroma[..., 0] * chroma[..., 1], _CHROMA_EXPONENT)
+        chroma = dissimilarity(a[..., 1:], b[..., 1:], _OF_CHROMA)
+        # Either similarity may be negative; published code takes the size of the product.
+        product = either(chroma[..., 0], chroma[..., 1])
+        lost = either(lost, power_loss(product, _CHROMA_EXPONENT))
     weight = jnp.maximum(phase_a, phase_b)
     # The weights are never all 0, see `phase_congruency`.
-    return jnp.sum(alike * weight, axis=(1, 2)) / jnp.sum(weight, axis=(1, 2))
+    return jnp.sum(lost * weight, axis=(1, 2)) / jnp.sum(weight, axis=(1, 2))
 
 
 def _yiq(image: Array) -> Array:
@@ -87,11 +94,13 @@ def _yiq(image: Array) -> Array:
 
 
 def _fsim_distance(a: Array, b: Array) -> Array:
-    return 1.0 - fsim(a, b)
+    check_pair(a, b, "fsim", MINIMUM)
+    return _loss(a, b, chromatic=False)
 
 
 def _fsimc_distance(a: Array, b: Array) -> Array:
-    return 1.0 - fsimc(a, b)
+    check_pair(a, b, "fsimc", MINIMUM)
+    return _loss(a, b, chromatic=True)
 
 
 load_fsim = weightless.loader("fsim", _fsim_distance)

@@ -10,6 +10,7 @@ coefficients from the finest scale to the coarsest. Equal to that procedure writ
 with NumPy and the pyramid of pyrtools; MATLAB itself was not run.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import banded, colour, pyramids
+from pim_jax.ops import banded, bounds, colour, pyramids
 
 MINIMUM_SIZE = 65
 _ORDER, _ORIENTATIONS = 5, (0, 3)
@@ -85,7 +86,7 @@ def _mixture(band: Float[Array, "n h w"]) -> _Mixture:
     deviation = jnp.sqrt(jnp.where(present, variances, 1.0))
     correlation = along / (deviation[:, :, None] * deviation[:, None, :])
     # The inverse of the correlation matrix to first order: it is that of the identity.
-    inverse = 2 * jnp.eye(_SIDE**2)[None] - correlation
+    inverse = 2 * jnp.eye(_SIDE**2, dtype=jnp.float32)[None] - correlation
     vectors = _products("nhwi,nij->nhwj", blocks[:, ::_SIDE, ::_SIDE], axes)
     white = jnp.where(present, 1 / deviation, 0.0)[:, None, None, :] * vectors
     scale = jnp.sum(white * _products("nhwi,nij->nhwj", white, inverse), axis=-1)
@@ -99,9 +100,10 @@ def _products(subscripts: str, *arrays: Array) -> Array:
 def _information(
     reference: Float[Array, "n h w"], distorted: Float[Array, "n h w"], window: int
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """Bits that the distorted band, and that the reference itself, has of the reference.
+    """Bits of the reference that the distorted band lacks, and that there are.
 
-    Only blocks whose window lies within the band count.
+    Only blocks whose window lies within the band count. By the moments of the reference
+    and of the error, so that equal bands are exactly equal in all that is compared.
     """
     rows, columns = (size // _SIDE for size in reference.shape[1:])
     reference, distorted = (
@@ -112,47 +114,62 @@ def _information(
     margin = -(-radius // _SIDE)
     first = margin * _SIDE + 1 - radius
     x, y = (z[:, first:-first, first:-first] for z in (reference, distorted))
-    maps = jnp.stack([x, y, x * x, y * y, x * y], axis=-1)
+    e = y - x
+    maps = jnp.stack([x, e, x * x, e * e, x * e], axis=-1)
     moments = banded.valid(maps, (1 / window,) * window, stride=_SIDE)
-    mean_x, mean_y, square_x, square_y, product = jnp.moveaxis(moments, -1, 0)
+    mean_x, mean_e, square_x, square_e, product = jnp.moveaxis(moments, -1, 0)
     variance_x = square_x - jnp.square(mean_x)
-    variance_y = square_y - jnp.square(mean_y)
-    covariance = product - mean_x * mean_y
-    there = variance_x > _NO_VARIANCE
-    kept = there & (variance_y > _NO_VARIANCE) & (covariance > 0)
-    gain = jnp.where(kept, covariance, 0.0) / jnp.where(there, variance_x, 1.0)
-    variance_y = jnp.where(kept, variance_y, 1.0)
-    noise = jnp.maximum(variance_y - gain * covariance, _LEAST_SHARE * variance_y)
+    variance_e = square_e - jnp.square(mean_e)
+    common = product - mean_x * mean_e
+    variance_y = variance_x + 2 * common + variance_e
+    covariance = variance_x + common
+    flat = variance_x <= _NO_VARIANCE
+    gone = flat | (variance_y <= _NO_VARIANCE) | (covariance <= 0)
+    safe = jnp.where(flat, 1.0, variance_x)
+    excess = jnp.where(gone, 0.0, common) / safe  # gain = 1 + excess
+    # The noise is what the reference does not explain, but at least a share of the
+    # variance; here what it has beyond that share of the variance of the reference.
+    unexplained = jnp.where(gone, 0.0, variance_e - jnp.square(common) / safe)
+    beyond = jnp.maximum(unexplained - _LEAST_SHARE * variance_y, 0.0)
+    beyond = beyond + _LEAST_SHARE * (2 * common + variance_e)
+    beyond = jnp.where(gone, 0.0, beyond)
     scale = mixture.scale[:, margin : rows - margin, margin : columns - margin]
-    least = _LEAST_SHARE * jnp.where(there, variance_x, 1.0) + _LEAST_NOISE
+    least = jnp.maximum(0.0, _LEAST_SHARE * safe) + _LEAST_NOISE
+    noise = jnp.maximum(least + beyond, _LEAST_NOISE)
+    there = jnp.where(flat, 0.0, 1 / least)
+    left = jnp.where(gone, 0.0, jnp.square(1 + excess) / noise)
+    # There - left by terms that are all 0 for equal bands, however they are rounded.
+    difference = (beyond / least - excess * (2 + excess)) / noise
+    difference = jnp.where(gone, there, difference)
 
-    def bits(ratio: Float[Array, "n h w"]) -> Float[Array, " n"]:
-        power = (ratio * scale)[..., None] * mixture.variances[:, None, None, :]
-        return jnp.sum(jnp.log2(1 + power), axis=(1, 2, 3))
+    def power(ratio: Float[Array, "n h w"]) -> Float[Array, "n h w 9"]:
+        return (ratio * scale)[..., None] * mixture.variances[:, None, None, :]
 
-    left = jnp.where(kept, jnp.square(gain) / (noise + _LEAST_NOISE), 0.0)
-    return bits(left), bits(jnp.where(there, 1 / least, 0.0))
+    def bits(of: Array) -> Float[Array, " n"]:
+        return jnp.sum(jnp.log1p(of) / math.log(2), axis=(1, 2, 3))
+
+    return bits(power(difference) / (1 + power(left))), bits(power(there))
 
 
 def _both(
     reference: Float[Array, "n h w 1"], distorted: Float[Array, "n h w 1"]
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """Bits per pixel: IFC of the distorted image, and of the reference itself."""
+    """Bits per pixel: how much less IFC is than that of the reference, and the latter."""
     check_pair(reference, distorted, "ifc", MINIMUM_SIZE)
     n, height, width, _ = reference.shape
     both = jnp.concatenate([reference, distorted]).astype(jnp.float32)[..., 0]
     # Bands do not see the mean; without it they have more digits.
     both = 255 * (both - jnp.mean(both, axis=(1, 2), keepdims=True))
-    left = there = jnp.zeros(n)
+    lost = there = jnp.zeros(n, jnp.float32)
     for bands, window in zip(_bands(both), _WINDOWS, strict=True):
         folded = bands.reshape(-1, *bands.shape[2:])
         half = n * len(_ORIENTATIONS)
         bits = _information(folded[:half], folded[half:], window)
-        left, there = (
-            total + jnp.sum(x.reshape(n, -1), axis=1)
-            for total, x in zip((left, there), bits, strict=True)
+        lost, there = (
+            total + jnp.sum(x.reshape(n, len(_ORIENTATIONS)), axis=1)
+            for total, x in zip((lost, there), bits, strict=True)
         )
-    return left / (height * width), there / (height * width)
+    return lost / (height * width), there / (height * width)
 
 
 def ifc(
@@ -172,7 +189,8 @@ def ifc(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
-    return _both(reference, distorted)[0]
+    lost, there = _both(reference, distorted)
+    return there - lost
 
 
 def lost_share(
@@ -185,8 +203,8 @@ def lost_share(
 
     Args and errors: as `ifc`.
     """
-    left, there = _both(reference, distorted)
-    return 1.0 - (left + _EPSILON) / (there + _EPSILON)
+    lost, there = _both(reference, distorted)
+    return bounds.at_least_zero(lost / (there + _EPSILON))
 
 
 def _ifc_distance(a: Array, b: Array) -> Array:

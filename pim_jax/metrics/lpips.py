@@ -31,8 +31,9 @@ from jaxtyping import Array, Float
 from pim_jax import heads as head_functions
 from pim_jax import pretrained, torch_files
 from pim_jax.backbones import MINIMUM_SIZE, Backbone, normalise, taps
-from pim_jax.metric import Metric, check_images
+from pim_jax.metric import Metric, check_images, compiled, on_device
 from pim_jax.metrics.about import ABOUT
+from pim_jax.ops import bounds
 
 # Of the published scaling layer, for images in [-1, 1]: nearly ImageNet's.
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -83,13 +84,44 @@ class LpipsFunction:
         of = functools.partial(self.features, params)
         return head_functions.of_both(of, image_a, image_b)
 
+    def of_any(self, params: Any, image_a: Array, image_b: Array) -> Any:
+        """The features of both, of images that may have any values."""
+        images = (bounds.unit_range(image) for image in (image_a, image_b))
+        return self.both(params, *images)
+
     def __call__(self, params: Any, image_a: Array, image_b: Array) -> Array:
         """The distances (n,)."""
         a, b = self.both(params, image_a, image_b)
-        return head_functions.distance(a, b, params["heads"], self.trunk.layers)
+        found = head_functions.distance(a, b, params["heads"], self.trunk.layers)
+        return bounds.zero_where_equal(found, image_a, image_b)
 
 
-@flax.struct.dataclass(eq=False)
+@dataclasses.dataclass(frozen=True)
+class _PerLayer:
+    """`LpipsMetric.per_layer` as a function of its weights."""
+
+    function: LpipsFunction
+
+    def __call__(self, params: Any, image_a: Array, image_b: Array) -> Array:
+        a, b = self.function.of_any(params, image_a, image_b)
+        layers = self.function.trunk.layers
+        return head_functions.per_layer(a, b, params["heads"], layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spatial:
+    """`LpipsMetric.spatial` as a function of its weights."""
+
+    function: LpipsFunction
+
+    def __call__(self, params: Any, image_a: Array, image_b: Array) -> Array:
+        a, b = self.function.of_any(params, image_a, image_b)
+        size = (image_a.shape[1], image_a.shape[2])
+        layers = self.function.trunk.layers
+        return head_functions.spatial(a, b, params["heads"], layers, size)
+
+
+@flax.struct.dataclass(eq=False, repr=False)
 class LpipsMetric(Metric):
     """LPIPS: `Metric` with access to its parts.
 
@@ -108,8 +140,7 @@ class LpipsMetric(Metric):
 
         Same requirements for the images as for calling the metric.
         """
-        a, b = self._features(image_a, image_b)
-        return head_functions.per_layer(a, b, self.params["heads"], self.layers)
+        return self._compiled(_PerLayer, image_a, image_b)
 
     def spatial(
         self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
@@ -119,15 +150,13 @@ class LpipsMetric(Metric):
         Its mean is near the distance, not equal. Same requirements for the images as for
         calling the metric.
         """
-        a, b = self._features(image_a, image_b)
-        size = (image_a.shape[1], image_a.shape[2])
-        return head_functions.spatial(a, b, self.params["heads"], self.layers, size)
+        return self._compiled(_Spatial, image_a, image_b)
 
-    def _features(self, image_a: Array, image_b: Array) -> Any:
-        image_a, image_b = check_images(
-            image_a, image_b, minimum_size=self.minimum_size
-        )
-        return self.function.both(self.params, image_a, image_b)  # type: ignore[attr-defined]
+    def _compiled(
+        self, part: Callable[..., Any], image_a: Array, image_b: Array
+    ) -> Any:
+        images = check_images(image_a, image_b, minimum_size=self.minimum_size)
+        return compiled(part(self.function), self.params, *images)
 
 
 def metric(
@@ -158,7 +187,9 @@ def metric(
     if heads is None:
         heads = published_heads(network, version)
     return LpipsMetric(
-        params={"backbone": backbone, "heads": _checked(heads, trunk, "heads")},
+        params=on_device(
+            {"backbone": backbone, "heads": _checked(heads, trunk, "heads")}
+        ),
         function=LpipsFunction(trunk, normalised=version != "0.0"),
         name=name or f"lpips-{network}",
         minimum_size=MINIMUM_SIZE[trunk.backbone],

@@ -113,8 +113,8 @@ def _block_moments(maps: Float[Array, "n h w"]) -> _Moments:
 
 def _root(square: Float[Array, "..."]) -> Float[Array, "..."]:
     """The square root, with the slope 0 at 0."""
-    positive = square > _SMALLEST
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+    none = square <= _SMALLEST  # not so of NaN, which is passed on
+    return jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, square)))
 
 
 @functools.cache
@@ -145,7 +145,9 @@ def _detection(
     n, height, width = reference.shape
     both = jnp.concatenate([reference, distorted])
     lightness = _LUMINANCE_SCALE * (both + _EPSILON) ** _LUMINANCE_POWER
-    spectrum = jnp.fft.rfft2(lightness) * _sensitivity(height, width)[None]
+    spectrum = jnp.fft.rfft2(lightness)
+    gain = jnp.asarray(_sensitivity(height, width)).astype(spectrum.dtype)
+    spectrum = spectrum * gain[None]
     seen = jnp.fft.irfft2(spectrum, s=(height, width))
     original, error = seen[:n], seen[n:] - seen[:n]
     # The third map has the error in its original unit: its square is averaged below.
@@ -157,11 +159,11 @@ def _detection(
     padded = jnp.pad(deviation, ((0, 0), (1, 0), (1, 0)), constant_values=jnp.inf)
     rows = jnp.minimum(padded[:, 1:], padded[:, :-1])
     least = jnp.minimum(rows[:, :, 1:], rows[:, :, :-1]) / 2
-    bright = mean >= _DARKEST
-    safe = jnp.where(bright, mean, 1.0)
+    dark = mean < _DARKEST
+    safe = jnp.where(dark, 1.0, mean)
     masking = jnp.maximum(jnp.log(least / safe), _LEAST_CONTRAST)
     visible = jnp.maximum(jnp.log(error_deviation / safe) - masking, 0.0)
-    seen_error = jnp.where(bright, visible, 0.0) * squared_error
+    seen_error = jnp.where(dark, 0.0, visible) * squared_error
     return _DETECTION_SCALE * _root(jnp.mean(jnp.square(seen_error), axis=(1, 2)))
 
 
@@ -200,11 +202,13 @@ def _appearance(
     mean = jnp.mean(both, axis=(1, 2), keepdims=True)
     # Apart from the rest, the mean does not spread its rounding errors.
     spectrum = jnp.fft.fft2(both - mean)
-    spectrum = spectrum.at[:, 0, 0].set(height * width * mean[:, 0, 0])
+    total = height * width * mean[:, 0, 0]
+    spectrum = spectrum.at[:, 0, 0].set(total.astype(spectrum.dtype))
     radial, angular = _log_gabor(height, width)
 
     def of_orientation(filters: Float[Array, "h w"]) -> Float[Array, "n h2 w2"]:
-        bands = jnp.fft.ifft2(spectrum[:, None] * (radial * filters[None])[None])
+        gain = (radial * filters[None]).astype(spectrum.dtype)
+        bands = jnp.fft.ifft2(spectrum[:, None] * gain[None])
         square = jnp.square(bands.real) + jnp.square(bands.imag)
         size = jnp.sqrt(square + _EPSILON)
         moments = _block_moments(size.reshape(2 * n * _SCALES, height, width))
@@ -213,7 +217,7 @@ def _appearance(
         inverse = 1 / deviation
         skewness = moments.third * inverse**3
         kurtosis = moments.fourth * inverse**4
-        total = jnp.zeros(())
+        total = jnp.zeros((), jnp.float32)
         for weight, statistic in ((1, deviation), (2, skewness), (1, kurtosis)):
             a, b = jnp.split(statistic.reshape(2, n, _SCALES, *statistic.shape[1:]), 2)
             total = total + weight * jnp.sum(jnp.abs(a - b)[0], axis=1)
@@ -249,13 +253,11 @@ def mad(
     check_pair(reference, distorted, "mad", BLOCK)
     a, b = (255 * x.astype(jnp.float32)[..., 0] for x in (reference, distorted))
     detection, appearance = _detection(a, b), _appearance(a, b)
-    visible = (detection > 0) & (appearance > 0)
-    detection, appearance = (
-        jnp.where(visible, x, 1.0) for x in (detection, appearance)
-    )
+    hidden = (detection <= 0) | (appearance <= 0)
+    detection, appearance = (jnp.where(hidden, 1.0, x) for x in (detection, appearance))
     share = 1 / (1 + _BETA_1 * detection**_BETA_2)
     product = detection**share * appearance ** (1 - share)
-    return jnp.where(visible, product, 0.0)
+    return jnp.where(hidden, 0.0, product)
 
 
 def _mad_distance(a: Array, b: Array) -> Array:

@@ -115,8 +115,8 @@ def _nested_norm(
     errors = jnp.stack(
         [jnp.mean(jnp.square(x - y), axis=(1, 2)) for x, y in zip(a, b, strict=True)]
     )
-    differs = errors > _LEAST_ERROR
-    powers = jnp.where(differs, jnp.where(differs, errors, 1.0) ** 0.3, 0.0)
+    alike = errors <= _LEAST_ERROR  # not so of NaN, which is passed on
+    powers = jnp.where(alike, 0.0, jnp.where(alike, 1.0, errors) ** 0.3)
     return jnp.mean(powers, axis=0) ** (1 / 0.6)
 
 
@@ -252,8 +252,8 @@ def nlpd_gray(
         ]
     )
     # The slope of the root would be infinite at 0.
-    differs = errors > _LEAST_ERROR
-    roots = jnp.where(differs, jnp.sqrt(jnp.where(differs, errors, 1.0)), 0.0)
+    alike = errors <= _LEAST_ERROR  # not so of NaN, which is passed on
+    roots = jnp.where(alike, 0.0, jnp.sqrt(jnp.where(alike, 1.0, errors)))
     return jnp.mean(roots, axis=0)
 
 

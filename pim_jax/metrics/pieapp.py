@@ -10,6 +10,7 @@ It is no distance: the first image is the reference, what is better than it scor
 zero, and equal images need not score zero.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from jaxtyping import Array, Float
 
 from pim_jax import torch_files
 from pim_jax.backbones import max_pool
-from pim_jax.metric import Metric
+from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.metrics.given import checked
 from pim_jax.ops import convolution
@@ -112,7 +113,7 @@ def _features(params: Any, x: Float[Array, "p 64 64 3"]) -> list[Array]:
         x = convolution.convolve(x, layer["kernel"], "SAME", precision=_PRECISE)
         x = jax.nn.relu(x + layer["bias"][None, None, None])
         if number in _SEEN:
-            seen.append(x.reshape(len(x), -1))
+            seen.append(x.reshape(len(x), math.prod(x.shape[1:])))
         elif number % 2 == 0:
             x = max_pool(x, 2)
     return seen
@@ -126,22 +127,25 @@ def _dense(params: Any, name: str, x: Array) -> Array:
 def _score(params: Any, reference: Array, image: Array) -> Float[Array, " n"]:
     n = reference.shape[0]
     both = jnp.concatenate([windows(x, PATCH, STEP) for x in (reference, image)])
+    count = both.shape[1]
     seen = _features(params, both.reshape(-1, *both.shape[2:]))
     half = len(seen[0]) // 2
     differences = [x[:half] - x[half:] for x in seen]
     hidden = _dense(params, "fc1_score", jnp.concatenate(differences, axis=1))
     errors = 0.01 * _dense(params, "fc2_score", jax.nn.relu(hidden))
-    errors = _dense(params, "ref_score_subtract", errors).reshape(n, -1)
+    errors = _dense(params, "ref_score_subtract", errors).reshape(n, count)
     hidden = _dense(params, "fc1_weight", differences[-1])
     weights = _dense(params, "fc2_weight", jax.nn.relu(hidden)) + _LAST_WEIGHT
-    weights = weights.reshape(n, -1)
+    weights = weights.reshape(n, count)
     return jnp.sum(errors * weights, axis=1) / jnp.sum(weights, axis=1)
 
 
 def metric(params: Mapping[str, Any]) -> Metric:
     """PieAPP with these weights, as from `from_published`."""
     about = ABOUT["pieapp"]
-    return Metric(dict(params), _score, "pieapp", about.minimum_size, about.version)
+    return Metric(
+        on_device(dict(params)), _score, "pieapp", about.minimum_size, about.version
+    )
 
 
 def load_pieapp(weights: str | Path | None = None) -> Metric:

@@ -47,10 +47,10 @@ def psnr(
       ValueError: the shapes differ.
     """
     error = mean_squared_error(image_a, image_b)
-    differs = error > 0
+    same = error <= 0  # not so of NaN, which is passed on
     # Chosen before the logarithm as well: its gradient at 0 would be NaN.
-    decibel = -10.0 * jnp.log10(jnp.where(differs, error, 1.0))
-    return jnp.where(differs, decibel, jnp.inf)
+    decibel = -10.0 * jnp.log10(jnp.where(same, 1.0, error))
+    return jnp.where(same, jnp.inf, decibel)
 
 
 def psnr_of_bytes(image_a: ArrayLike, image_b: ArrayLike) -> float:

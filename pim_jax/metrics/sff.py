@@ -107,12 +107,12 @@ def _largest_half(values: Float[Array, "n p"]) -> Array:
     ordered = jnp.sort(values, -1)
     count = values.shape[-1]
     median = (ordered[:, (count - 1) // 2] + ordered[:, count // 2]) / 2
-    return values >= median[:, None] - _TIED
+    return ~(values < median[:, None] - _TIED)  # and where they are NaN
 
 
 def _mean_of(values: Float[Array, "n p"], chosen: Array) -> Float[Array, " n"]:
     """The mean of chosen values, 0 of none."""
-    count = jnp.maximum(jnp.sum(chosen, -1), 1)
+    count = jnp.maximum(jnp.sum(chosen, -1, dtype=jnp.float32), 1.0)
     return jnp.sum(jnp.where(chosen, values, 0.0), -1) / count
 
 

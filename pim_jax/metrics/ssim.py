@@ -15,51 +15,55 @@ from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import averaging, banded, colour
+from pim_jax.ops import averaging, banded, bounds, colour
 from pim_jax.ops.one_by_one import one_by_one
+from pim_jax.ops.similarity import either
 
 WINDOW = 11
 _WEIGHTS = banded.gaussian(WINDOW, sigma=1.5)
 _C1, _C2 = 0.01**2, 0.03**2  # (K L)^2 for images in [0, 1]
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-# Below this the power in MS-SSIM is held: its slope at 0 is infinite.
-_SMALLEST = 1e-12
 # Pixels of a plane from which on CPUs it is faster to take one plane after the other.
 _LARGE = 256 * 256
 
 
 def _means(planes: Float[Array, "m 2 h w"]) -> Float[Array, "m 2"]:
-    """SSIM and its contrast-structure factor, means over the windows of two planes."""
+    """1 - SSIM and 1 - contrast-structure factor, means over the windows of two planes.
+
+    From the sum s and the difference d of the planes, whose moments are 0 where the
+    planes are equal: with m their means and v their variances, 1 - luminance factor is
+    2 m_d^2 / (m_s^2 + m_d^2 + 2 c1), and 1 - contrast-structure factor is
+    2 v_d / (v_s + v_d + 2 c2). Nothing is subtracted from 1.
+    """
+    a, b = (planes[:, k, :, :, None] for k in range(2))
     # Second moments about mid-grey lose fewer digits than moments about 0.
-    a, b = (planes[:, k, :, :, None] - 0.5 for k in range(2))
-    products = jnp.concatenate([a, b, a * b, a * a + b * b])
+    total, apart = (a - 0.5) + (b - 0.5), a - b
+    products = jnp.concatenate([total, apart, total * total, apart * apart])
     # Gaussian-weighted means in every window that lies inside the image.
     moments = banded.valid(products, _WEIGHTS)
-    mean_a, mean_b, product, squares = jnp.split(moments, 4)
-    covariance = product - mean_a * mean_b
-    variances = squares - jnp.square(mean_a) - jnp.square(mean_b)
-    mean_a, mean_b = mean_a + 0.5, mean_b + 0.5
-    luminance = (2 * mean_a * mean_b + _C1) / (
-        jnp.square(mean_a) + jnp.square(mean_b) + _C1
+    mean_s, mean_d, square_s, square_d = jnp.split(moments, 4)
+    square_of_mean_d = jnp.square(mean_d)
+    variance_s = square_s - jnp.square(mean_s)
+    variance_d = bounds.at_least_zero(square_d - square_of_mean_d)
+    luminance = (2 * square_of_mean_d) / (
+        jnp.square(mean_s + 1) + square_of_mean_d + 2 * _C1
     )
-    contrast_structure = (2 * covariance + _C2) / (variances + _C2)
-    maps = jnp.concatenate(
-        [luminance * contrast_structure, contrast_structure], axis=-1
-    )
-    return jnp.mean(maps, axis=(1, 2))
+    contrast_structure = (2 * variance_d) / (variance_s + variance_d + 2 * _C2)
+    both = either(luminance, contrast_structure)
+    return jnp.mean(jnp.concatenate([both, contrast_structure], axis=-1), axis=(1, 2))
 
 
-def _ssim_per_channel(
+def _losses(
     image_a: Float[Array, "n h w c"], image_b: Float[Array, "n h w c"]
 ) -> tuple[Float[Array, "n c"], Float[Array, "n c"]]:
-    """Means over the windows of SSIM and of its contrast-structure factor."""
+    """Of each channel what `_means` gives."""
     n, height, width, channels = image_a.shape
     both = jnp.moveaxis(jnp.stack([image_a, image_b], axis=1), -1, 1)
     planes = both.reshape(n * channels, 2, height, width)
     large = height * width >= _LARGE
     means = one_by_one(_means, planes) if large else _means(planes)
-    similarity, contrast_structure = means.reshape(n, channels, 2).transpose(2, 0, 1)
-    return similarity, contrast_structure
+    both, contrast_structure = means.reshape(n, channels, 2).transpose(2, 0, 1)
+    return both, contrast_structure
 
 
 def ssim(
@@ -79,11 +83,16 @@ def ssim(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
+    return 1.0 - ssim_loss(image_a, image_b)
+
+
+def ssim_loss(
+    image_a: Float[Array, "n h w c"], image_b: Float[Array, "n h w c"]
+) -> Float[Array, " n"]:
+    """1 - `ssim`, without rounding where it is small: the metric `ssim`."""
     check_pair(image_a, image_b, "ssim", WINDOW)
-    similarity, _ = _ssim_per_channel(
-        image_a.astype(jnp.float32), image_b.astype(jnp.float32)
-    )
-    return jnp.mean(similarity, axis=-1)
+    found, _ = _losses(image_a.astype(jnp.float32), image_b.astype(jnp.float32))
+    return jnp.mean(found, axis=-1)
 
 
 def smallest_size(scales: int) -> int:
@@ -106,13 +115,6 @@ def scales_for(height: int, width: int) -> int:
     return max(
         s for s in range(1, len(_SCALE_WEIGHTS) + 1) if shorter >= smallest_size(s)
     )
-
-
-def _power(base: Float[Array, "n c"], exponent: float) -> Float[Array, "n c"]:
-    """max(base, 0) ** exponent with a finite gradient; both are 0 below 0."""
-    positive = base > 0
-    safe = jnp.maximum(jnp.where(positive, base, 1.0), _SMALLEST)
-    return jnp.where(positive, safe**exponent, 0.0)
 
 
 def ms_ssim(
@@ -140,6 +142,15 @@ def ms_ssim(
     Raises:
       ValueError: the shapes differ, or the images are too small for `scales`.
     """
+    return 1.0 - ms_ssim_loss(image_a, image_b, scales)
+
+
+def ms_ssim_loss(
+    image_a: Float[Array, "n h w c"],
+    image_b: Float[Array, "n h w c"],
+    scales: int | None = None,
+) -> Float[Array, " n"]:
+    """1 - `ms_ssim`, without rounding where it is small: the metric `ms-ssim`."""
     check_pair(image_a, image_b, "ms-ssim", WINDOW)
     height, width = image_a.shape[1:3]
     if scales is None:
@@ -155,33 +166,35 @@ def ms_ssim(
     total = sum(_SCALE_WEIGHTS[:scales])
     # The five published weights sum to 1.0001; kept as they are for parity.
     total = 1.0 if scales == len(_SCALE_WEIGHTS) else total
-    product = jnp.ones((a.shape[0], a.shape[-1]), jnp.float32)
+    logarithm = jnp.zeros((a.shape[0], a.shape[-1]), jnp.float32)
+    nothing = jnp.zeros(logarithm.shape, bool)
     for k in range(scales):
         if k > 0:
             a, b = averaging.halve(a, "edge"), averaging.halve(b, "edge")
-        similarity, contrast_structure = _ssim_per_channel(a, b)
-        factor = similarity if k == scales - 1 else contrast_structure
-        product = product * _power(factor, _SCALE_WEIGHTS[k] / total)
-    return jnp.mean(product, axis=-1)
-
-
-def _ssim_distance(a: Array, b: Array) -> Array:
-    return 1.0 - ssim(a, b)
+        both, contrast_structure = _losses(a, b)
+        lost = both if k == scales - 1 else contrast_structure
+        # A factor of 0 or below; not so of NaN, which is passed on. There the slope of
+        # the power would be infinite; elsewhere 1 - lost is at least 6e-8 in float32.
+        none = lost >= 1
+        nothing = nothing | none
+        weight = _SCALE_WEIGHTS[k] / total
+        logarithm = logarithm + weight * jnp.log1p(-jnp.where(none, 0.0, lost))
+    return jnp.mean(jnp.where(nothing, 1.0, -jnp.expm1(logarithm)), axis=-1)
 
 
 def _ssim_luma_distance(a: Array, b: Array) -> Array:
-    return 1.0 - ssim(colour.luma(a), colour.luma(b))
+    return ssim_loss(colour.luma(a), colour.luma(b))
 
 
 def _ms_ssim_distance(a: Array, b: Array) -> Array:
-    return 1.0 - ms_ssim(a, b)
+    return ms_ssim_loss(a, b)
 
 
 def _ms_ssim_luma_distance(a: Array, b: Array) -> Array:
-    return 1.0 - ms_ssim(colour.luma(a), colour.luma(b))
+    return ms_ssim_loss(colour.luma(a), colour.luma(b))
 
 
-load_ssim = weightless.loader("ssim", _ssim_distance)
+load_ssim = weightless.loader("ssim", ssim_loss)
 load_ssim_luma = weightless.loader("ssim-luma", _ssim_luma_distance)
 load_ms_ssim = weightless.loader("ms-ssim", _ms_ssim_distance)
 load_ms_ssim_luma = weightless.loader("ms-ssim-luma", _ms_ssim_luma_distance)

@@ -29,25 +29,36 @@ def _information(
     distorted: Float[Array, "n h w 1"],
     window: tuple[float, ...],
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """Sums over windows: what is left of the information, and what there was."""
-    r, d = reference, distorted
-    moments = banded.valid(jnp.concatenate([r, d, r * r, d * d, r * d], -1), window)
-    mean_r, mean_d, square_r, square_d, product = jnp.split(moments, 5, axis=-1)
+    """Sums over windows: how much of the information is lost, and how much there was.
+
+    By the moments of the reference and of the error e = distorted - reference, so that
+    equal images are exactly equal in everything that is compared.
+    """
+    r, e = reference, distorted - reference
+    moments = banded.valid(jnp.concatenate([r, e, r * r, e * e, r * e], -1), window)
+    mean_r, mean_e, square_r, square_e, product = jnp.split(moments, 5, axis=-1)
     variance_r = square_r - jnp.square(mean_r)
-    variance_d = square_d - jnp.square(mean_d)
-    covariance = product - mean_r * mean_d
-    varies_r, varies_d = variance_r >= _NO_VARIANCE, variance_d >= _NO_VARIANCE
-    variance_r = jnp.where(varies_r, variance_r, 0.0)
-    variance_d = jnp.where(varies_d, variance_d, 0.0)
+    variance_e = square_e - jnp.square(mean_e)
+    common = product - mean_r * mean_e
+    variance_d = variance_r + 2 * common + variance_e
+    covariance = variance_r + common
+    flat_r, flat_d = variance_r < _NO_VARIANCE, variance_d < _NO_VARIANCE
     # Distorted = gain * reference + independent noise. A negative gain keeps nothing.
-    kept = varies_r & varies_d & (covariance >= 0)
-    gain = jnp.where(kept, covariance, 0.0) / jnp.where(varies_r, variance_r, 1.0)
-    noise = variance_d - gain * covariance
-    # What is left by rounding counts as 0, so that identical images give 1.
-    noise = jnp.where(noise > _ROUNDING * variance_d, noise, 0.0)
-    left = jnp.log1p(jnp.square(gain) * variance_r / (noise + _NOISE_VARIANCE))
-    there = jnp.log1p(variance_r / _NOISE_VARIANCE)
-    return jnp.sum(left, axis=(1, 2, 3)), jnp.sum(there, axis=(1, 2, 3))
+    gone = flat_r | flat_d | (covariance < 0)
+    variance_r, safe = (jnp.where(flat_r, x, variance_r) for x in (0.0, 1.0))
+    excess = jnp.where(gone, 0.0, common) / safe  # gain = 1 + excess
+    noise = jnp.where(gone, 0.0, variance_e - jnp.square(common) / safe)
+    # What is left by rounding counts as 0.
+    noise = jnp.where(noise <= _ROUNDING * variance_d, 0.0, noise)
+    # log1p(there) - log1p(left) by their difference, whose terms are all 0 for equal
+    # images, whatever the order in which they are rounded.
+    there = variance_r / _NOISE_VARIANCE
+    squared = jnp.square(1 + excess)
+    left = jnp.where(gone, 0.0, squared * variance_r / (noise + _NOISE_VARIANCE))
+    difference = noise - _NOISE_VARIANCE * excess * (2 + excess)
+    difference = jnp.where(gone, there, there * difference / (noise + _NOISE_VARIANCE))
+    lost = jnp.log1p(difference / (1 + left))
+    return jnp.sum(lost, axis=(1, 2, 3)), jnp.sum(jnp.log1p(there), axis=(1, 2, 3))
 
 
 def vif(
@@ -70,24 +81,31 @@ def vif(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
+    return 1.0 - loss(reference, distorted)
+
+
+def loss(
+    reference: Float[Array, "n h w 1"], distorted: Float[Array, "n h w 1"]
+) -> Float[Array, " n"]:
+    """1 - `vif`, without rounding where it is small: the metric `vif`."""
     check_pair(reference, distorted, "vif", MINIMUM_SIZE)
     # Second moments about the mean of each image lose fewer digits than about 0.
     r, d = (
         255 * (x - jnp.mean(x, axis=(1, 2, 3), keepdims=True))
         for x in (reference.astype(jnp.float32), distorted.astype(jnp.float32))
     )
-    left = there = jnp.zeros(reference.shape[0], jnp.float32)
+    lost = there = jnp.zeros(reference.shape[0], jnp.float32)
     for scale, window in enumerate(_WINDOWS):
         if scale > 0:
             both = banded.valid(jnp.concatenate([r, d], -1), window, stride=2)
             r, d = both[..., :1], both[..., 1:]
-        more_left, more_there = _information(r, d, window)
-        left, there = left + more_left, there + more_there
-    return (left + _EPSILON) / (there + _EPSILON)
+        more_lost, more_there = _information(r, d, window)
+        lost, there = lost + more_lost, there + more_there
+    return lost / (there + _EPSILON)
 
 
 def _vif_distance(a: Array, b: Array) -> Array:
-    return 1.0 - vif(colour.luma(a), colour.luma(b))
+    return loss(colour.luma(a), colour.luma(b))
 
 
 load_vif = weightless.loader("vif", _vif_distance)

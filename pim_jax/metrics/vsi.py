@@ -20,8 +20,8 @@ from pim_jax.ops import averaging, colour, resizing
 from pim_jax.ops.gradients import scharr_magnitude
 from pim_jax.ops.one_by_one import one_by_one
 from pim_jax.ops.phase_congruency import frequencies
-from pim_jax.ops.roots import power, root
-from pim_jax.ops.similarity import similarity
+from pim_jax.ops.roots import power_loss, root
+from pim_jax.ops.similarity import dissimilarity, either
 
 # A single pixel is never salient.
 MINIMUM = 2
@@ -71,7 +71,8 @@ def _extreme(planes: Array, largest: bool) -> Array:
 @_extreme.defjvp
 def _extreme_jvp(largest: bool, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (planes,), (tangent,) = primals, tangents
-    flat = planes.reshape(*planes.shape[:2], -1)
+    n, channels, height, width = planes.shape
+    flat = planes.reshape(n, channels, height * width)
     place = (jnp.argmax if largest else jnp.argmin)(flat, axis=-1, keepdims=True)
     slope = jnp.take_along_axis(tangent.reshape(flat.shape), place, axis=-1)
     return _extreme(planes, largest), slope[..., None]
@@ -97,8 +98,9 @@ def saliency(image: Float[Array, "n h w 3"]) -> Float[Array, "n h w 1"]:
     planes = jnp.moveaxis(image, -1, 1)
     small = resizing.bilinear(planes, _SIDE, _SIDE, corners=False)
     lab = jnp.moveaxis(colour.lab(jnp.moveaxis(small, 1, -1)), -1, 1)
-    spectrum = jnp.fft.rfft2(lab) * _bandpass()[None, None]
-    bands = jnp.fft.irfft2(spectrum, s=(_SIDE, _SIDE))
+    spectrum = jnp.fft.rfft2(lab)
+    gain = jnp.asarray(_bandpass()).astype(spectrum.dtype)
+    bands = jnp.fft.irfft2(spectrum * gain[None, None], s=(_SIDE, _SIDE))
     frequency = root(jnp.sum(jnp.square(bands), axis=1))
     warm = jnp.sum(jnp.square(_stretched(lab[:, 1:])), axis=1)
     warmth = -jnp.expm1(-warm / _COLOUR_RADIUS**2)
@@ -114,10 +116,11 @@ def _averaged(image: Array, size: int) -> Array:
     return averaging.box_average(padded, size)
 
 
-def _signed_power(base: Array, exponent: float) -> Array:
-    """Real part of the complex power."""
-    turned = jnp.where(base < 0, math.cos(math.pi * exponent), 1.0)
-    return turned * power(base, exponent)
+def _signed_power_loss(loss: Array, exponent: float) -> Array:
+    """1 - the real part of the complex power of 1 - loss."""
+    lost = power_loss(loss, exponent)
+    turned = math.cos(math.pi * exponent)
+    return jnp.where(loss > 1, 1 - turned * (1 - lost), lost)
 
 
 def vsi(
@@ -135,6 +138,13 @@ def vsi(
     Raises:
       ValueError: the shapes differ or the images are too small.
     """
+    return 1.0 - loss(image_a, image_b)
+
+
+def loss(
+    image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
+) -> Float[Array, " n"]:
+    """1 - `vsi` from dissimilarities, which rounding leaves 0: the metric `vsi`."""
     check_pair(image_a, image_b, "vsi", MINIMUM)
     images = jnp.concatenate([image_a, image_b]).astype(jnp.float32)
     size = averaging.box_size(*images.shape[1:3])
@@ -142,24 +152,22 @@ def vsi(
         _averaged(one_by_one(saliency, images), size)[..., 0], 2
     )
     lmn_a, lmn_b = jnp.split(colour.lmn(255 * _averaged(images, size)), 2)
-    gradients = similarity(
+    gradients = dissimilarity(
         scharr_magnitude(lmn_a[..., :1]), scharr_magnitude(lmn_b[..., :1]), _OF_GRADIENT
     )[..., 0]
-    colours = similarity(lmn_a[..., 1:], lmn_b[..., 1:], _OF_COLOUR)
-    alike = (
-        similarity(salient_a, salient_b, _OF_SALIENCY)
-        * power(gradients, _GRADIENT_EXPONENT)
-        * _signed_power(colours[..., 0] * colours[..., 1], _COLOUR_EXPONENT)
+    colours = dissimilarity(lmn_a[..., 1:], lmn_b[..., 1:], _OF_COLOUR)
+    of_shape = either(
+        dissimilarity(salient_a, salient_b, _OF_SALIENCY),
+        power_loss(gradients, _GRADIENT_EXPONENT),
+    )
+    of_colour = _signed_power_loss(
+        either(colours[..., 0], colours[..., 1]), _COLOUR_EXPONENT
     )
     weight = jnp.maximum(salient_a, salient_b)
     # Two images without anything salient have similarity 1.
-    return (jnp.sum(alike * weight, axis=(1, 2)) + _EPSILON) / (
+    return jnp.sum(either(of_shape, of_colour) * weight, axis=(1, 2)) / (
         jnp.sum(weight, axis=(1, 2)) + _EPSILON
     )
 
 
-def _vsi_distance(a: Array, b: Array) -> Array:
-    return 1.0 - vsi(a, b)
-
-
-load_vsi = weightless.loader("vsi", _vsi_distance)
+load_vsi = weightless.loader("vsi", loss)

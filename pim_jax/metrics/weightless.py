@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 from jaxtyping import Array, Float
 
 from pim_jax.metric import Metric
@@ -16,11 +15,7 @@ OfImages = Callable[[Float[Array, "n h w 3"], Float[Array, "n h w 3"]], Array]
 
 @dataclasses.dataclass(frozen=True)
 class _WithoutParams:
-    """A function of images with the signature of `Metric.function`.
-
-    Compiled as one, also outside of jit: dozens of small programs, one for each step,
-    take several times as long to compile and to run.
-    """
+    """A function of images with the signature of `Metric.function`."""
 
     function: OfImages
 
@@ -36,7 +31,7 @@ def loader(name: str, function: OfImages) -> Callable[..., Metric]:
       name: of the metric, with an entry in ABOUT.
       function: images (n, h, w, 3) in [0, 1] to distances (n,), defined in a module.
     """
-    compiled = _WithoutParams(jax.jit(function))
+    ours = _WithoutParams(function)
 
     def load(weights: str | Path | None = None) -> Metric:
         if weights is not None:
@@ -44,7 +39,7 @@ def loader(name: str, function: OfImages) -> Callable[..., Metric]:
         about = ABOUT[name]
         return Metric(
             params={},
-            function=compiled,
+            function=ours,
             name=name,
             minimum_size=about.minimum_size,
             version=about.version,

@@ -48,10 +48,14 @@ def convolve(
     precise = jax.config.jax_default_matmul_precision in _PRECISE  # type: ignore[attr-defined]
     if method is direct or precise or image.dtype != jnp.float32:
         return direct(image, kernel, padding, stride, precision)
+    on_cpus = functools.partial(method, padding=padding, stride=stride)
     return lax.platform_dependent(
         image,
         kernel,
-        cpu=functools.partial(method, padding=padding, stride=stride),
+        # The gradient keeps image and kernel alone, as that of `direct` does: up to JAX
+        # 0.6 shard_map refuses branches that keep other things. XLA is free to share
+        # what both directions compute.
+        cpu=jax.checkpoint(on_cpus, prevent_cse=False),
         default=functools.partial(
             direct, padding=padding, stride=stride, precision=precision
         ),

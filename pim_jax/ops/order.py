@@ -20,11 +20,12 @@ def lower_median(values: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     bits = jax.lax.bitcast_convert_type(fixed, jnp.int32)
     rank = (values.shape[-1] - 1) // 2  # as many values are below it, or equal
 
-    def settle(step: int, known: Array) -> Array:
-        tried = known | (1 << (30 - step))
+    def settle(step: Array, known: Array) -> Array:
+        tried = known | (jnp.int32(1) << (30 - step).astype(jnp.int32))
         below = jnp.sum(bits < tried[..., None], axis=-1, dtype=jnp.int32)
         return jnp.where(below <= rank, tried, known)
 
-    found = jax.lax.fori_loop(0, 31, settle, jnp.zeros(values.shape[:-1], jnp.int32))
+    # Zeros, but spread over devices as the values are, which loops in shard_map ask for.
+    found = jax.lax.fori_loop(0, 31, settle, bits[..., 0] & 0)
     place = jnp.argmax(bits == found[..., None], axis=-1)
     return jnp.take_along_axis(values, place[..., None], axis=-1)[..., 0]

@@ -103,7 +103,8 @@ def phase_congruency(image: Float[Array, "n h w"]) -> Float[Array, "n h w"]:
     # exactly 0, not the phases of rounding errors.
     image = image - jax.lax.stop_gradient(image[:, :1, :1])
     spectrum = jnp.fft.fft2(image)[:, None, None]
-    response = jnp.fft.ifft2(spectrum * log_gabor_filters(height, width)[None])
+    filters = jnp.asarray(log_gabor_filters(height, width)).astype(spectrum.dtype)
+    response = jnp.fft.ifft2(spectrum * filters[None])
     even = [jnp.real(response[:, :, s]) for s in range(SCALES)]
     odd = [jnp.imag(response[:, :, s]) for s in range(SCALES)]
     sum_even, sum_odd = sum(even[1:], even[0]), sum(odd[1:], odd[0])

@@ -8,11 +8,11 @@ ROUNDED = 1e-7
 
 
 def root(values: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Square root of max(values, 0), with the gradient 0 where that is 0."""
-    positive = values > 0
+    """Square root of max(values, 0), with the gradient 0 where that is 0; NaN of NaN."""
+    none = values <= 0
     # Chosen before the root as well: its gradient at 0 would be infinite, and NaN after
     # a product with 0.
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)
+    return jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, values)))
 
 
 def magnitude(x: Float[Array, "*b"], y: Float[Array, "*b"]) -> Float[Array, "*b"]:
@@ -31,7 +31,22 @@ def power(base: Float[Array, "*b"], exponent: float) -> Float[Array, "*b"]:
       exponent: above 0.
     """
     size = jnp.abs(base)
-    above = size >= ROUNDED
+    rounded = size < ROUNDED
     # Exp and log, for XLA's own power calls the C library for every single value on CPUs.
-    exact = jnp.exp(exponent * jnp.log(jnp.where(above, size, 1.0)))
-    return jnp.where(above, exact, ROUNDED ** (exponent - 1) * size)
+    exact = jnp.exp(exponent * jnp.log(jnp.where(rounded, 1.0, size)))
+    return jnp.where(rounded, ROUNDED ** (exponent - 1) * size, exact)
+
+
+def power_loss(loss: Float[Array, "*b"], exponent: float) -> Float[Array, "*b"]:
+    """1 - power(1 - loss, exponent), without rounding where the loss is small.
+
+    Args:
+      loss: at least 0; 0 remains 0.
+      exponent: as for `power`.
+    """
+    size = jnp.abs(1 - loss)
+    rounded = size < ROUNDED
+    # The size minus one: 1 - loss turns its sign where the loss is above 1.
+    offset = jnp.where(loss > 1, loss - 2, -loss)
+    exact = -jnp.expm1(exponent * jnp.log1p(jnp.where(rounded, 0.0, offset)))
+    return jnp.where(rounded, 1 - ROUNDED ** (exponent - 1) * size, exact)

@@ -30,3 +30,8 @@ def dissimilarity(
     """
     product = masking * a * b if masking else 0.0
     return jnp.square(a - b) / (jnp.square(a) + jnp.square(b) - product + constant)
+
+
+def either(a: Float[Array, "*b"], b: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """1 - (1 - a) (1 - b): of two dissimilarities, that of the product of similarities."""
+    return a + b - a * b

@@ -22,4 +22,5 @@ def windows(
         for size in (height, width)
     )
     found = image[:, rows][:, :, :, columns]  # n, rows, side, columns, side, c
-    return found.transpose(0, 1, 3, 2, 4, 5).reshape(n, -1, side, side, channels)
+    count = len(rows) * len(columns)  # not -1, which is ambiguous for an empty batch
+    return found.transpose(0, 1, 3, 2, 4, 5).reshape(n, count, side, side, channels)

@@ -260,6 +260,10 @@ def with_nan(image):
         (A[..., [0, 1, 2, 0]], B, r"found \(4, 16, 20, 4\)"),
         (A, B[:, :12], r"same shape, found \(4, 16, 20, 3\) and \(4, 12, 20, 3\)"),
         (A, B[:2], r"same shape, found \(4, 16, 20, 3\) and \(2, 16, 20, 3\)"),
+        (A.transpose(0, 3, 1, 2), B, r"channels come last: jnp\.moveaxis"),
+        (A[0].transpose(2, 0, 1), B, r"-3, -1\)\[None\]"),
+        (A.tolist(), B, "^expected an array of NumPy or JAX, found list; [^0-9]*$"),
+        (A + 1e-5, np.ones_like(B) + 2e-6, r"expected values in \[0, 1\]"),
         ((A * 255).astype(np.uint8), B, "found uint8; divide 8-bit images by 255"),
         (A, np.zeros(A.shape, np.int32), "found int32"),
         (A * 255, B, r"expected values in \[0, 1\], found \[0.*, 254"),
@@ -286,13 +290,58 @@ def test_bad_images_are_not_represented():
     "config", [ModelConfig(), SMALL, ModelConfig(padding="valid")], ids=str
 )
 def test_the_minimum_size_is_that_of_the_architecture(config):
-    metric = Metric({}, lambda params, a, b: a, "stub", config.minimum_size)
+    metric = Metric({}, lambda params, a, b: a[:, 0, 0, 0], "stub", config.minimum_size)
     small = np.zeros((1, config.minimum_size - 1, 400, 3), np.float32)
     if small.size:
         with pytest.raises(ValueError, match=f"at least {config.minimum_size} pixels"):
             metric(small, small)
     enough = np.zeros((1, config.minimum_size, 400, 3), np.float32)
-    assert metric(enough, enough).shape == enough.shape
+    assert metric(enough, enough).shape == (1,)
+
+
+def test_rounding_beyond_the_range_is_clipped(metric):
+    white = np.ones_like(A)
+    np.testing.assert_array_equal(metric(white * (1 + 1e-6), white), 0)
+    np.testing.assert_array_equal(metric(0 * white - 1e-6, 0 * white), 0)
+
+
+def test_a_plain_call_is_compiled_once_for_all_names():
+    traced = []
+
+    def function(params, a, b):
+        traced.append(a.shape)
+        return jnp.mean(a - b, axis=(1, 2, 3)) * params
+
+    def of(name, weight):
+        return Metric(jnp.float32(weight), function, name, version=name)
+
+    first = of("one", 1.0)(A, B)
+    np.testing.assert_array_equal(of("two", 2.0)(A, B), 2 * first)
+    jax.vmap(lambda a, b: of("three", 3.0)(a[None], b[None])[0])(A, B)
+    assert traced == [A.shape, (1, *A.shape[1:])]
+
+
+def test_short_in_messages(metric):
+    assert repr(metric).startswith("PimMetric('untrained-0', ")
+    assert repr(metric).endswith(" weights, at least 5 px)")
+    assert len(repr(metric)) < 80
+
+
+def test_the_gradient_inside_of_shard_map():
+    """With widths for which convolutions on CPUs have a method of their own."""
+    config = dataclasses.replace(SMALL, filters=(16, 16, 3), mixtures=1)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))
+    alike, split = (jax.sharding.PartitionSpec(*axes) for axes in ((), ("data",)))
+    try:
+        shard_map = jax.shard_map
+    except AttributeError:
+        from jax.experimental.shard_map import shard_map
+    mapped = shard_map(
+        gradient, mesh=mesh, in_specs=(alike, split, split), out_specs=split
+    )
+    metric = untrained(config)
+    found = jax.jit(mapped)(metric, A, B)
+    np.testing.assert_allclose(found, gradient(metric, A, B), rtol=1e-4, atol=1e-7)
 
 
 def test_shapes_are_checked_under_jit_and_values_are_not():

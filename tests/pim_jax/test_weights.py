@@ -223,3 +223,11 @@ def test_weights_without_joint_encoder(tmp_path, params):
     weight_files.write(tmp_path / "partial", partial, SMALL)
     found, _ = weight_files.read(tmp_path / "partial")
     assert sorted(found) == sorted(partial)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("MS_SSIM", "ms-ssim"), ("PIM-1", "pim-1")]
+)
+def test_names_in_upper_case_are_understood_enough_to_suggest(given, meant):
+    with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+        pim_jax.load(given)
