@@ -28,14 +28,18 @@ from codec_jax.layers import Cells
 from codec_jax.models import integer
 from codec_jax.models.quadtree import HYPER_STRIDE, STRIDE, Quadtree, QuadtreeConfig
 from codec_jax.tiling import Tiles
-from codec_jax.trained import _RATE_STEPS as RATE_STEPS
-from codec_jax.trained import Latents, Progress, TrainedCodec
-from codec_jax.trained import _channels as channels
-from codec_jax.trained import _check_length as check_length
-from codec_jax.trained import _counts as counts
-from codec_jax.trained import _rate_of as rate_of
-from codec_jax.trained import _rounded as rounded
-from codec_jax.trained import _share_of as share_of
+from codec_jax.trained import (
+    RATE_STEPS,
+    Latents,
+    Progress,
+    TrainedCodec,
+    channels,
+    check_length,
+    counts,
+    rate_of,
+    share_of,
+    whole_numbers,
+)
 
 SCALE_SYNTHESIS = "scale_synthesis"
 # In latents: receptive fields of the transforms reach one sample of 1/8 for each block.
@@ -146,7 +150,7 @@ class QuadtreeCodec(TrainedCodec):
         self, features: UInt8[np.ndarray, "h w 3"], step: int, with_means: bool
     ) -> Latents:
         y = self._analysis(features, step)
-        hyper = rounded(self._hyper_latents(y))
+        hyper = whole_numbers(self._hyper_latents(y))
         symbols, rows = np.empty(y.shape, np.int32), np.empty(y.shape, np.int32)
         means = np.empty(y.shape, np.float32) if with_means else np.empty((0, 0, 0))
         for window in _windows(hyper.shape, y.shape):
@@ -541,7 +545,8 @@ def assembled(
         and scales.
 
     Raises:
-      ValueError: they do not fit together.
+      ValueError, or another error of Python's: they do not fit together. `check` looks
+        closer.
     """
     values = {key: v for key, v in head["config"].items() if key != "architecture"}
     values["lambdas"] = tuple(values["lambdas"])
@@ -551,6 +556,26 @@ def assembled(
         if whole.dtype != np.int8:
             raise ValueError(f"bytes/{key}: expected int8, found {whole.dtype}")
         flat[key] = from_bytes(whole, parts["steps"][key])
+    return QuadtreeCodec(
+        name=head["name"],
+        config=config,
+        params=flax.traverse_util.unflatten_dict(
+            {key: jnp.asarray(array) for key, array in flat.items()}, sep="/"
+        ),
+        layers=integer.read(parts["layers"]),
+        tables=Tables(**parts["tables"]),
+        scale_tables=Tables(**parts["scales"]),
+    )
+
+
+def check(codec: QuadtreeCodec) -> None:
+    """That weights, layers and tables are those of the architecture.
+
+    Raises:
+      ValueError: they are not, or some weights are not finite.
+    """
+    config = codec.config
+    flat = flax.traverse_util.flatten_dict(codec.params, sep="/")
     expected = parameter_shapes(config)
     found = {key: array.shape for key, array in flat.items()}
     if found != expected:
@@ -566,29 +591,16 @@ def assembled(
     for key, array in flat.items():
         if not np.isfinite(array).all():
             raise ValueError(f"params/{key} has values that are not finite")
-    layers = integer.read(parts["layers"])
-    integer.check(list(layers))
-    model = scale_synthesis(config)
-    widths = [config.hyper_latents, *integer.widths(model)]
-    kernels = [layer.kernel.shape[2:] for layer in layers]
+    integer.check(list(codec.layers))
+    widths = [config.hyper_latents, *integer.widths(scale_synthesis(config))]
+    kernels = [layer.kernel.shape[2:] for layer in codec.layers]
     if kernels != list(itertools.pairwise(widths)):
         raise ValueError(f"layers: expected the widths {widths}, found {kernels}")
-    codec = QuadtreeCodec(
-        name=head["name"],
-        config=config,
-        params=flax.traverse_util.unflatten_dict(
-            {key: jnp.asarray(array) for key, array in flat.items()}, sep="/"
-        ),
-        layers=layers,
-        tables=Tables(**parts["tables"]),
-        scale_tables=Tables(**parts["scales"]),
-    )
-    count = len(config.lambdas) * config.hyper_latents
     assert codec.scale_tables is not None
     rows = len(codec.tables.cdf), len(codec.scale_tables.cdf)
-    if rows != (count, scales.COUNT):
-        raise ValueError(f"tables: expected {(count, scales.COUNT)} rows, found {rows}")
-    return codec
+    wanted = len(config.lambdas) * config.hyper_latents, scales.COUNT
+    if rows != wanted:
+        raise ValueError(f"tables: expected {wanted} rows, found {rows}")
 
 
 def thaw(codec: QuadtreeCodec) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from codec_jax.tiling import Tiles
 from pim_jax import metric
 
 # Positions between two rates that a file can name.
-_RATE_STEPS = 256
+RATE_STEPS = 256
 # Of the transforms, in latents, and of the hyperprior's, in hyper latents: receptive
 # fields reach less than 2 of them. A program is compiled for each pair of sides.
 TILES = Tiles(window=64, margin=2, sides=(4, 8, 16, 32, 48, 64))
@@ -270,7 +270,7 @@ class TrainedCodec:
         pixels = size[0] * size[1]
         return tuple(
             target_rate.grid(
-                self._last_step, _RATE_STEPS, min(budget // pixels, _MOST_PLACES)
+                self._last_step, RATE_STEPS, min(budget // pixels, _MOST_PLACES)
             )
             for budget in (_COARSE_SEARCH, _FINE_SEARCH)
         )
@@ -388,7 +388,7 @@ class TrainedCodec:
         """Those that files would have: multiples of 1/256, within the range."""
         last = len(self.config.lambdas) - 1
         if rate is None:
-            rate = self._step(None) / _RATE_STEPS
+            rate = self._step(None) / RATE_STEPS
         if isinstance(rate, str | bytes) or np.shape(rate) not in ((), (1,), (count,)):
             raise ValueError(
                 f"rate: expected a number or {count} of them, found "
@@ -399,7 +399,7 @@ class TrainedCodec:
                 self._step(_number("rate", value))
         found = jnp.broadcast_to(jnp.asarray(rate, jnp.float32), (count,))
         found = ops.upper_bound(ops.lower_bound(found, 0.0), float(last))
-        return ops.round_straight_through(found * _RATE_STEPS) / _RATE_STEPS
+        return ops.round_straight_through(found * RATE_STEPS) / RATE_STEPS
 
     def _predicted(
         self, z: Float[Array, "n h w c"], through: bool
@@ -438,13 +438,13 @@ class TrainedCodec:
         shape = features.shape
         if self.scale_tables is None:
             rows, means = self._factorized(shape)
-            return Latents(_rounded(features * gain - means), rows, means, None)
+            return Latents(whole_numbers(features * gain - means), rows, means, None)
         hyper = self._hyper(features, gain)
         symbols, rows = np.empty(shape, np.int32), np.empty(shape, np.int32)
         means = np.empty(shape, np.float32) if with_means else np.empty((0, 0, 0))
         for piece in self._pieces(hyper, shape[:2]):
             place = piece.rows, piece.columns
-            symbols[place] = _rounded(features[place] * gain - piece.means)
+            symbols[place] = whole_numbers(features[place] * gain - piece.means)
             rows[place] = piece.tables
             if with_means:
                 means[place] = piece.means
@@ -454,7 +454,7 @@ class TrainedCodec:
         """What features are multiplied by."""
         if self._last_step == 0:
             return np.ones(self.config.latents, np.float32)
-        return np.asarray(self._run(programs.gains, _rate_of(step)))[0, 0, 0]
+        return np.asarray(self._run(programs.gains, rate_of(step)))[0, 0, 0]
 
     def _hyper(
         self, features: Float[np.ndarray, "h w m"], gain: Float[np.ndarray, " m"]
@@ -465,7 +465,7 @@ class TrainedCodec:
             part: np.ndarray, cells: tuple[int, int]
         ) -> tuple[np.ndarray, ...]:
             y = (part * gain)[None]
-            return (self._on_one(programs.hyper_analysis, y, _counts(cells)),)
+            return (self._on_one(programs.hyper_analysis, y, counts(cells)),)
 
         cell = HYPER_STRIDE, 1
         (z,) = tiling.tiled(
@@ -475,7 +475,7 @@ class TrainedCodec:
             window=HYPER_TILES.window,
             margin=HYPER_TILES.margin,
         )
-        return _rounded(z)
+        return whole_numbers(z)
 
     def _distributions(
         self, hyper: Int32[np.ndarray, "h w c"], size: tuple[int, ...]
@@ -497,7 +497,7 @@ class TrainedCodec:
             part: np.ndarray, cells: tuple[int, int]
         ) -> tuple[np.ndarray, ...]:
             found = self._run(
-                programs.hyper_synthesis, self.layers, part[None], _counts(cells)
+                programs.hyper_synthesis, self.layers, part[None], counts(cells)
             )
             rows, means = map(np.asarray, found)
             return rows[0], means[0]
@@ -523,7 +523,7 @@ class TrainedCodec:
         self, shape: tuple[int, ...]
     ) -> tuple[Int32[np.ndarray, "h w m"], Float[np.ndarray, "h w m"]]:
         """Rows of tables and means without hyper latents."""
-        rows, means, levels = _channels(shape), np.zeros(shape, np.float32), None
+        rows, means, levels = channels(shape), np.zeros(shape, np.float32), None
         levels = self._levels(shape)
         return (rows, means) if levels is None else self._dithered(rows, means, levels)
 
@@ -567,7 +567,7 @@ class TrainedCodec:
             return (range_coder.encode(latents.symbols, latents.rows, self.tables),)
         return (
             range_coder.encode(
-                latents.hyper, _channels(latents.hyper.shape), self.tables
+                latents.hyper, channels(latents.hyper.shape), self.tables
             ),
             range_coder.encode(latents.symbols, latents.rows, self.scale_tables),
         )
@@ -584,22 +584,22 @@ class TrainedCodec:
         h, w = (-(-side // STRIDE) for side in size)
         if self.scale_tables is None:
             shape = (h, w, self.config.latents)
-            _check_length(strings[-1], self._least_bits * h * w)
+            check_length(strings[-1], self._least_bits * h * w)
             rows, means = self._factorized(shape)
             symbols = range_coder.decode(strings[0], rows, self.tables)
             return Latents(symbols, rows, means, None)
         shape = (-(-h // HYPER_STRIDE), -(-w // HYPER_STRIDE), len(self.tables.offset))
-        _check_length(strings[0], self._least_bits * shape[0] * shape[1])
+        check_length(strings[0], self._least_bits * shape[0] * shape[1])
         of_latents = self.scale_tables.least_bits
-        _check_length(strings[1], of_latents.min() * h * w * self.config.latents)
-        hyper = range_coder.decode(strings[0], _channels(shape), self.tables)
+        check_length(strings[1], of_latents.min() * h * w * self.config.latents)
+        hyper = range_coder.decode(strings[0], channels(shape), self.tables)
         rows = np.empty((h, w, self.config.latents), np.int32)
         means = np.empty(rows.shape, np.float32)
         least = 0.0
         for piece in self._pieces(hyper, (h, w)):
             # Memory is in use from here on, as far as the second string reaches.
             least += float(of_latents[piece.tables].sum())
-            _check_length(strings[1], least)
+            check_length(strings[1], least)
             rows[piece.rows, piece.columns] = piece.tables
             means[piece.rows, piece.columns] = piece.means
         symbols = range_coder.decode(strings[1], rows, self.scale_tables)
@@ -618,7 +618,7 @@ class TrainedCodec:
         def transform(
             part: np.ndarray, cells: tuple[int, int]
         ) -> tuple[np.ndarray, ...]:
-            return (self._on_one(programs.analysis, part[None], _counts(cells)),)
+            return (self._on_one(programs.analysis, part[None], counts(cells)),)
 
         cell = STRIDE, 1
         (found,) = tiling.tiled(
@@ -627,7 +627,7 @@ class TrainedCodec:
             cell=cell,
             window=TILES.window,
             margin=TILES.margin,
-            progress=_share_of("analysis", image.shape[:2], progress),
+            progress=share_of("analysis", image.shape[:2], progress),
         )
         return found
 
@@ -652,7 +652,7 @@ class TrainedCodec:
         ) -> tuple[np.ndarray, ...]:
             return (
                 self._on_one(
-                    programs.synthesis, part[None], _rate_of(step), _counts(cells)
+                    programs.synthesis, part[None], rate_of(step), counts(cells)
                 ),
             )
 
@@ -664,7 +664,7 @@ class TrainedCodec:
             window=TILES.window,
             margin=TILES.margin,
             size=(size[0], size[1]),
-            progress=_share_of("synthesis", size, progress),
+            progress=share_of("synthesis", size, progress),
         )
         return image
 
@@ -700,15 +700,15 @@ class TrainedCodec:
 
     @property
     def _last_step(self) -> int:
-        return (len(self.config.lambdas) - 1) * _RATE_STEPS
+        return (len(self.config.lambdas) - 1) * RATE_STEPS
 
     def _step(self, rate: float | None) -> int:
         last = len(self.config.lambdas) - 1
         if rate is None:
-            return last * _RATE_STEPS // 2
+            return last * RATE_STEPS // 2
         if not 0 <= rate <= last:
             raise ValueError(f"rate is {rate}, expected 0 to {last} for {self.name}")
-        return round(rate * _RATE_STEPS)
+        return round(rate * RATE_STEPS)
 
 
 def _not_default(config: CodecConfig) -> dict[str, Any]:
@@ -723,16 +723,17 @@ def _shortest(weights: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
     return half if np.array_equal(half.astype(np.float32), weights) else weights
 
 
-def _channels(shape: tuple[int, ...]) -> Int32[np.ndarray, "h w c"]:
+def channels(shape: tuple[int, ...]) -> Int32[np.ndarray, "h w c"]:
     """The number of the channel of each element: the rows of a factorized prior."""
     return np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape)
 
 
-def _rounded(x: Float[np.ndarray, "*s"]) -> Int32[np.ndarray, "*s"]:
+def whole_numbers(x: Float[np.ndarray, "*s"]) -> Int32[np.ndarray, "*s"]:
+    """Rounded, and clipped to what tables can code."""
     return np.clip(np.rint(x), -_LARGEST_SYMBOL, _LARGEST_SYMBOL).astype(np.int32)
 
 
-def _share_of(
+def share_of(
     stage: str, size: tuple[int, ...], progress: Progress
 ) -> Callable[[int], None]:
     """Counts cells, and tells which share of an image is done."""
@@ -747,13 +748,14 @@ def _share_of(
     return count
 
 
-def _counts(cells: tuple[int, int]) -> tuple[np.int32, np.int32]:
+def counts(cells: tuple[int, int]) -> tuple[np.int32, np.int32]:
     """Arguments of a program, which serves all."""
     return np.int32(cells[0]), np.int32(cells[1])
 
 
-def _rate_of(step: int) -> Float[np.ndarray, "1"]:
-    return np.full(1, step / _RATE_STEPS, np.float32)
+def rate_of(step: int) -> Float[np.ndarray, "1"]:
+    """The rate that a file's number means, for a batch of one."""
+    return np.full(1, step / RATE_STEPS, np.float32)
 
 
 def _values(latents: Latents) -> Float[np.ndarray, "h w m"]:
@@ -776,7 +778,7 @@ def _psnr(
     return float(10 * np.log10(255**2 / max(squares / image.size, 1e-12)))
 
 
-def _check_length(data: bytes, bits: float) -> None:
+def check_length(data: bytes, bits: float) -> None:
     """Raises ValueError if symbols that take so many bits cannot be in a string."""
     slack = _ROUND_NUMBERS if data.strip(b"\0") else _ZEROS
     if 8 * (len(data) + slack) < bits:

@@ -260,6 +260,9 @@ def _by_kind(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray
 
 def _check_parts(codec: TrainedCodec) -> None:
     """That weights, layers and tables are those of the architecture."""
+    if isinstance(codec, QuadtreeCodec):
+        quadtree_codec.check(codec)
+        return
     config = codec.config
     expected = dict(parameter_shapes(config))
     if _is_integer(config):

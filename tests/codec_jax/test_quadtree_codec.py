@@ -11,6 +11,7 @@ from codec_jax import quadtree_codec, weights
 from codec_jax.coding import bitstream
 from codec_jax.tiling import Tiles
 from tests.codec_jax import small_codecs
+from tests.golden import coded_files, quadtree_file
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +141,18 @@ def test_straight_through_gradients(codec):
     gradient = jax.jit(jax.grad(total), static_argnums=1)
     assert np.abs(gradient(images, "straight_through")).max() > 0
     assert np.abs(gradient(images, "nearest")).max() == 0
+
+
+def test_the_codec_that_ships_reads_its_earlier_files():
+    codec = weights.load(weights.DEFAULT)
+    with np.load(quadtree_file.FILE) as stored:
+        data, expected = stored["data"].tobytes(), stored["pixels"]
+    assert np.abs(codec.decompress(data).astype(int) - expected).max() <= 1
+    picture = coded_files.picture(quadtree_file.CASE)
+    again = codec.compress(picture, quadtree_file.CASE.rate)
+    # Latents midway between two integers may be rounded either way.
+    assert len(again) == pytest.approx(len(data), rel=0.01)
+    error = np.mean(np.square(picture - codec.decompress(again).astype(float)))
+    assert error == pytest.approx(
+        np.mean(np.square(picture - expected.astype(float))), rel=0.05
+    )
