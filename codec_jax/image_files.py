@@ -41,6 +41,11 @@ _OPTIONS: Mapping[Format, Mapping[str, object]] = {
     "webp": {"lossless": True, "exact": True},
 }
 _LARGEST_JPEG_EXIF = 65533 - len(exif.PREFIX)
+# JPEG has room in 255 segments; of PNG our own reader takes so much.
+_LARGEST_PROFILE: Mapping[Format, int] = {
+    "jpeg": 255 * 65519,
+    "png": images.LARGEST_PNG_PROFILE,
+}
 _LARGEST_SIDE: Mapping[Format, int] = {"jpeg": 65500, "webp": 16383}
 
 # Of LZMA2 as in .xz, without its container; masks take a half to a quarter of what they
@@ -144,8 +149,9 @@ def write(
 
     A grey one is written with one channel; WebP has only RGB, so one with a profile is
     converted to sRGB there. A profile that does not fit the picture (RGB for grey) is
-    left out. EXIF never says that an upright picture is to be turned; what cannot be read
-    is left out with a warning; TIFF takes those parts that describe a picture. JPEG is
+    left out, and so is one of more than 16 MB in PNG and JPEG, with a warning. EXIF never
+    says that an upright picture is to be turned; what cannot be read is left out with a
+    warning; TIFF takes those parts that describe a picture. JPEG is
     written at quality 95 with colours at full size.
 
     Args:
@@ -295,9 +301,14 @@ def _encoded(picture: Picture, format: Format) -> bytes:
     image, profile = _image(picture), _fitting(picture)
     if format == "webp" and picture.grey and profile is not None:
         image, profile = _colours_of_grey(image, profile), None
+    exif, notes = _exif_for(picture.exif, format)
+    if profile and len(profile) > _LARGEST_PROFILE.get(format, len(profile)):
+        profile, notes = (
+            None,
+            (*notes, "its colour profile is too long and is left out"),
+        )
     if profile:
         options["icc_profile"] = profile
-    exif, notes = _exif_for(picture.exif, format)
     if exif:
         options["exif"] = exif
     _warn(f"the {format} file", notes)

@@ -29,8 +29,8 @@ def keep() -> None:
     chosen = getattr(config, "jax_compilation_cache_dir", None)
     if chosen or not getattr(config, "jax_enable_compilation_cache", True):
         return
-    folder = cache_folder() / "compiled" / _machine()
     try:
+        folder = cache_folder() / "compiled" / _machine()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What lies there will be executed.
         own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()

@@ -28,8 +28,20 @@ class Checksum(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Where downloaded weights lie."""
-    return Path(os.environ.get("PIM_JAX_CACHE") or Path.home() / ".cache" / "pim_jax")
+    """Where downloaded weights lie.
+
+    Raises: FileNotFoundError, if there is neither PIM_JAX_CACHE nor a home folder, as in
+      a container that runs as a user whom it does not know.
+    """
+    chosen = os.environ.get("PIM_JAX_CACHE")
+    if chosen:
+        return Path(chosen)
+    try:
+        return Path.home() / ".cache" / "pim_jax"
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            "this user has no home folder for the cache: set PIM_JAX_CACHE to a folder"
+        ) from error
 
 
 def download(what: str, url: str, path: Path, cached: Path, largest: int) -> None:

@@ -345,6 +345,7 @@ def check_images(
     Values are checked only where they are known, outside of jit; up to 1e-6 beyond [0, 1]
     they count as rounded. They are returned as they are.
     """
+    images = tuple(map(_native, images))
     for image in images:
         _check_shape(image)
         if image.shape != images[0].shape:
@@ -361,6 +362,14 @@ def check_images(
         if not isinstance(image, jax.core.Tracer):
             _check_values(image)
     return tuple(jnp.asarray(image, jnp.float32) for image in images)
+
+
+def _native(image: Any) -> Any:
+    """An image as JAX takes it: NumPy has the other byte order, and wider numbers, too."""
+    if not isinstance(image, np.ndarray) or not np.issubdtype(image.dtype, np.floating):
+        return image
+    known = image.dtype.isnative and image.dtype.itemsize <= 8
+    return image if known else image.astype(np.float64)
 
 
 def _check_shape(image: Any) -> None:

@@ -57,7 +57,11 @@ def load(name: str, weights: str | Path | None = None) -> dict[str, Any]:
 
 def is_cached(name: str) -> bool:
     """Whether a backbone can be loaded without a network."""
-    return _arrays(name).is_file() or (downloads.cache_folder() / FILES[name]).is_file()
+    try:
+        kept = _arrays(name), downloads.cache_folder() / FILES[name]
+    except FileNotFoundError:  # there is no cache
+        return False
+    return any(path.is_file() for path in kept)
 
 
 def write(path: str | Path, params: Mapping[str, Any]) -> None:

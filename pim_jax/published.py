@@ -73,7 +73,10 @@ def _load(name: str, weights: str | Path | None) -> PimMetric:
 
 def is_cached(name: str) -> bool:
     """Whether `name` can be loaded without a network."""
-    stem = cache_folder() / ARCHIVES[name].stem
+    try:
+        stem = cache_folder() / ARCHIVES[name].stem
+    except FileNotFoundError:  # there is no cache
+        return False
     return stem.is_dir() or stem.with_name(f"{stem.name}.zip").is_file()
 
 

@@ -24,6 +24,8 @@ import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageCms
+import PIL.ImageFile
+import PIL.PngImagePlugin
 from jaxtyping import UInt8, UInt16
 
 from pim_jax.io import exif as exif_data
@@ -38,6 +40,8 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000", "AVI
 
 _GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "CMYK")
+# Bytes that are unpacked of a profile or comment in PNG; it could be a bomb.
+LARGEST_PNG_PROFILE = 2**24
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_2000_CODESTREAM = b"\xff\x4f\xff\x51"
 _SYCC = b"colr\x01\0\0\0\0\0\x12"
@@ -136,36 +140,52 @@ class _RefusedError(ValueError):
     """A file that is not read, with a message for its owner."""
 
 
-class _Silence:
-    """Without Pillow's warnings while any thread reads.
+class _OwnSettings:
+    """Pillow as reading needs it, whatever the program around has set, and silent.
 
     Above its limit of pixels Pillow warns, above twice that it refuses; of damaged
-    metadata it leaves out parts with a warning. Threads that catch warnings each for
-    itself would restore one another's filters.
+    metadata it leaves out parts with a warning. With LOAD_TRUNCATED_IMAGES, which many
+    programs set, it fills up what is missing of a picture. A PNG whose profile or comment
+    is longer than MAX_TEXT_CHUNK it refuses.
+
+    All this holds for a whole process, so it stays so while any thread reads: threads
+    that change it each for itself would restore one another's values.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._readers = 0
-        self._caught = warnings.catch_warnings()
+        self._before = contextlib.ExitStack()
 
     def __enter__(self) -> None:
         with self._lock:
             if self._readers == 0:
-                self._caught = warnings.catch_warnings()
-                self._caught.__enter__()
-                warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-                warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+                self._before = self._set()
             self._readers += 1
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self._readers -= 1
             if self._readers == 0:
-                self._caught.__exit__(None, None, None)
+                self._before.close()
+
+    def _set(self) -> contextlib.ExitStack:
+        """Closing what it returns puts all back."""
+        before = contextlib.ExitStack()
+        before.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        longest = max(LARGEST_PNG_PROFILE, PIL.PngImagePlugin.MAX_TEXT_CHUNK)
+        for module, name, value in (
+            (PIL.ImageFile, "LOAD_TRUNCATED_IMAGES", False),
+            (PIL.PngImagePlugin, "MAX_TEXT_CHUNK", longest),
+        ):
+            before.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
+        return before
 
 
-_SILENCE = _Silence()
+_OWN_SETTINGS = _OwnSettings()
 
 
 @contextlib.contextmanager
@@ -188,7 +208,7 @@ def _read(stream: BinaryIO, frame: int | None) -> StoredImage:
         raise _RefusedError(f"frame: expected 0 or more, found {frame}")
     head = stream.read(12)
     stream.seek(0)
-    with _SILENCE:
+    with _OWN_SETTINGS:
         if head.startswith(_TIFF_STARTS):
             return _read_tiff(stream, frame)
         try:

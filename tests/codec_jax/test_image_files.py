@@ -563,6 +563,23 @@ def test_jpeg_has_no_transparency_and_a_limit(tmp_path):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize("format", ["png", "jpeg", "tiff", "webp"])
+def test_long_profiles_come_back(format):
+    """Those of printers have millions of bytes."""
+    long = ICC + RNG.bytes(2_000_000)
+    stream = io.BytesIO()
+    write(Picture(COLOURS, icc=long), stream, format)
+    assert opened(stream.getvalue()).icc == long
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg"])
+def test_profiles_that_no_reader_takes_are_left_out_with_a_warning(format):
+    stream = io.BytesIO()
+    with pytest.warns(image_files.FileWarning, match="profile is too long"):
+        write(Picture(COLOURS, icc=ICC + bytes(2**24)), stream, format)
+    assert opened(stream.getvalue()).icc is None
+
+
 @pytest.mark.parametrize("format", ["png", "tiff", "webp"])
 def test_strip_drops_exif_and_keeps_how_a_picture_looks(format):
     picture = PICTURES["all"]

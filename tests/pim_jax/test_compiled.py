@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from pim_jax import compiled
+import pim_jax
+from pim_jax import compiled, pretrained, published
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -83,6 +84,22 @@ def test_a_folder_of_somebody_else_is_not_trusted(tmp_path, monkeypatch, setting
     monkeypatch.setattr(os, "getuid", lambda: -1)
     compiled.keep()
     assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_user_without_a_home_folder(monkeypatch, settings):
+    """As in a container that runs as a user whom it does not know."""
+
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("PIM_JAX_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    compiled.keep()
+    assert jax.config.jax_compilation_cache_dir is None
+    assert not pretrained.is_cached("alexnet")
+    assert not published.is_cached("pim-1-published")
+    with pytest.raises(FileNotFoundError, match="set PIM_JAX_CACHE to a folder"):
+        pim_jax.load("lpips-alex")
 
 
 def test_what_was_used_longest_ago_is_deleted(tmp_path):

@@ -344,6 +344,18 @@ def test_the_gradient_inside_of_shard_map():
     np.testing.assert_allclose(found, gradient(metric, A, B), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", np.longdouble])
+def test_arrays_that_jax_does_not_have(dtype):
+    """Of FITS and other files from machines with the high byte first."""
+    metric = pim_jax.load("mse")
+    a, b = A.astype(dtype), B.astype(dtype)
+    np.testing.assert_array_equal(
+        metric(a, b), metric(a.astype(np.float64), b.astype(np.float64))
+    )
+    with pytest.raises(ValueError, match=r"expected values in \[0, 1\]"):
+        metric(a, b + 1)
+
+
 def test_shapes_are_checked_under_jit_and_values_are_not():
     metric = METRICS["one"]
     with pytest.raises(ValueError, match="same shape"):

@@ -6,6 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import image_matrix
 import numpy as np
+import PIL.Image
+import PIL.ImageFile
+import PIL.PngImagePlugin
 import pytest
 
 from codec_jax import image_files
@@ -29,6 +32,30 @@ def test_threads_read_alike_and_leave_the_filters_of_warnings_alone():
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_array_equal(a, b)
     assert warnings.filters == before
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "PPM", "GIF", "JPEG2000"])
+def test_what_is_cut_off_is_refused_whatever_the_program_has_set(format, monkeypatch):
+    monkeypatch.setattr(PIL.ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    stream = io.BytesIO()
+    PIL.Image.fromarray(noise).save(stream, format)
+    half = stream.getvalue()[: len(stream.getvalue()) // 2]
+    for read in (images.read, image_files.read):
+        with pytest.raises(ValueError, match="cannot read the image the stream"):
+            read(io.BytesIO(half))
+    assert PIL.ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_long_comments_in_png_are_passed_over():
+    before = PIL.PngImagePlugin.MAX_TEXT_CHUNK
+    text = PIL.PngImagePlugin.PngInfo()
+    text.add_text("Comment", "x" * (before + 1), zip=True)
+    stream = io.BytesIO()
+    PIL.Image.new("RGB", (5, 4), (1, 2, 3)).save(stream, "PNG", pnginfo=text)
+    stream.seek(0)
+    assert (images.read(stream).samples == (1, 2, 3)).all()
+    assert before == PIL.PngImagePlugin.MAX_TEXT_CHUNK
 
 
 @pytest.fixture(scope="module")
