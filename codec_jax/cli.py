@@ -386,7 +386,9 @@ class _Account:
             _tell(found.line())
 
     def close(self) -> None:
-        summary = cli_files.summary(self.done, len(self.failed), self._todo.skipped)
+        todo = self._todo
+        total = len(todo.checked) + len(todo.refused) + todo.skipped
+        summary = cli_files.summary(self.done, len(self.failed), todo.skipped, total)
         if self._json:
             files = [found.record() for found in self.done]
             files += [

@@ -265,10 +265,12 @@ def warning(
     return None
 
 
-def summary(done: Sequence[Done], failed: int, skipped: int) -> dict[str, Any]:
-    """What is said in the end of all files together."""
+def summary(
+    done: Sequence[Done], failed: int, skipped: int, total: int
+) -> dict[str, Any]:
+    """What is said in the end of all files together; after Ctrl-C some are left."""
     found: dict[str, Any] = {
-        "files": len(done) + failed + skipped,
+        "files": total,
         "done": len(done),
         "failed": failed,
         "skipped": skipped,

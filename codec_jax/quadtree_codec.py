@@ -147,9 +147,13 @@ class QuadtreeCodec(TrainedCodec):
         return image
 
     def _latents(
-        self, features: UInt8[np.ndarray, "h w 3"], step: int, with_means: bool
+        self,
+        features: UInt8[np.ndarray, "h w 3"],
+        step: int,
+        with_means: bool,
+        progress: Progress = lambda stage, share: None,
     ) -> Latents:
-        y = self._analysis(features, step)
+        y = self._analysis(features, step, progress)
         hyper = whole_numbers(self._hyper_latents(y))
         symbols, rows = np.empty(y.shape, np.int32), np.empty(y.shape, np.int32)
         means = np.empty(y.shape, np.float32) if with_means else np.empty((0, 0, 0))
@@ -168,7 +172,7 @@ class QuadtreeCodec(TrainedCodec):
         return Latents(symbols, rows, means, hyper)
 
     def _analysis(
-        self, image: UInt8[np.ndarray, "h w 3"], step: int
+        self, image: UInt8[np.ndarray, "h w 3"], step: int, progress: Progress
     ) -> Float[np.ndarray, "h' w' m"]:
         def transform(
             part: np.ndarray, cells: tuple[int, int]
@@ -182,6 +186,7 @@ class QuadtreeCodec(TrainedCodec):
             cell=cell,
             window=_ANALYSIS_TILES.window,
             margin=_ANALYSIS_TILES.margin,
+            progress=share_of("analysis", image.shape[:2], progress),
         )
         return found
 

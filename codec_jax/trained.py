@@ -208,7 +208,8 @@ class TrainedCodec:
         size, extras = image.shape[:2], extras or {}
         if target_bpp is None and target_psnr is None:
             step = self._step(given.get("rate"))
-            latents = self._latents(self._features(image, progress), step, False)
+            features = self._features(image, progress)
+            latents = self._latents(features, step, False, progress)
             return self._packed(latents, step, size, extras)
         if self._last_step == 0:
             raise ValueError(f"{self.name} has a single rate: no target can be chosen")
@@ -217,12 +218,13 @@ class TrainedCodec:
         @functools.cache  # the search for a target ends at a file that it has made
         def file(step: int) -> bytes:
             return self._packed(
-                self._latents(features, step, False), step, size, extras
+                self._latents(features, step, False, progress), step, size, extras
             )
 
         @functools.cache
         def psnr(step: int) -> float:
-            shown = self._decoded(self._latents(features, step, True), step, size)
+            latents = self._latents(features, step, True, progress)
+            shown = self._decoded(latents, step, size)
             if "grey" in extras:
                 shown = image_files.picture_from(shown, {"grey": b""}).pixels
             return _psnr(image, shown)
@@ -431,9 +433,14 @@ class TrainedCodec:
         return self._latents(features, self._step(rate), True)
 
     def _latents(
-        self, features: Float[np.ndarray, "h w m"], step: int, with_means: bool
+        self,
+        features: Float[np.ndarray, "h w m"],
+        step: int,
+        with_means: bool,
+        progress: Progress = lambda stage, share: None,
     ) -> Latents:
         """As `latents`. Who only writes files needs no means, and they take much room."""
+        del progress  # all of the analysis is done before
         gain = self._gain(step)
         shape = features.shape
         if self.scale_tables is None:

@@ -507,7 +507,8 @@ def test_ctrl_c_ends_with_one_line(run, tmp_path, monkeypatch):
     given = ("compress", tmp_path, tmp_path / "to", "--codec=codec.npz", "--json")
     status, out, error = run(*given, "--no-psnr")
     assert (status, error) == (130, "codec-jax: interrupted\n")
-    assert json.loads(out)["summary"]["done"] == 1
+    summary = json.loads(out)["summary"]
+    assert (summary["done"], summary["files"]) == (1, 3)
     result = run("compress", tmp_path / "b.png", tmp_path / "x.cjx")
     assert result == (130, "", "codec-jax: interrupted\n")
 

@@ -72,6 +72,18 @@ def test_windows_leave_no_seams(codec, monkeypatch):
     )
 
 
+def test_progress(codec, monkeypatch):
+    tiles = Tiles(window=12, margin=4, sides=(4, 12))
+    monkeypatch.setattr(quadtree_codec, "_ANALYSIS_TILES", tiles)
+    seen = []
+    codec.compress(image(16 * 20, 32), 1, progress=lambda *told: seen.append(told))
+    assert [stage for stage, _ in seen] == ["analysis"] * len(seen)
+    shares = [share for _, share in seen]
+    assert len(shares) > 2
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 1)
+
+
 def test_weights_are_written_and_read(codec, tmp_path):
     weights.save(codec, tmp_path / "small.npz", {})
     loaded = weights.load(tmp_path / "small.npz")
