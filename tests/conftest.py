@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +19,25 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import absl.logging
 import jax
 import pytest
+
+# Shells start what runs in the background with Ctrl-C ignored, and so would be all
+# programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """A program that a test runs in this process may leave the log louder."""
+    before = absl.logging.get_verbosity()
+    yield
+    absl.logging.set_verbosity(before)
 
 
 @pytest.fixture(scope="session")

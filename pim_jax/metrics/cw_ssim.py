@@ -136,7 +136,8 @@ def loss(
     means = banded.valid(maps, (1 / _WINDOW,) * _WINDOW)
     real, imaginary, difference = jnp.split(means, 3, axis=-1)
     size = _absolute(real, imaginary)
-    in_phase = real > 0
+    # Where the size counts as 0, dividing by what is left would blow rounding up.
+    in_phase = (real > 0) & (size > 0)
     turned = 2 * jnp.square(imaginary) / jnp.where(in_phase, size + real, 1.0)
     lost = difference - jnp.where(in_phase, turned, 2 * (size - real))
     energy = difference + 2 * real

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import banded, colour
+from pim_jax.ops import banded, bounds, colour
 
 MINIMUM_SIZE = 41
 _WINDOWS = tuple(banded.gaussian(size, size / 5) for size in (17, 9, 5, 3))
@@ -101,7 +101,9 @@ def loss(
             r, d = both[..., :1], both[..., 1:]
         more_lost, more_there = _information(r, d, window)
         lost, there = lost + more_lost, there + more_there
-    return lost / (there + _EPSILON)
+    # The two halves of a batch may be summed in another order.
+    found = lost / (there + _EPSILON)
+    return bounds.zero_where_equal(found, reference, distorted)
 
 
 def _vif_distance(a: Array, b: Array) -> Array:

@@ -156,6 +156,7 @@ def training(variant: str, changes: dict[str, Any], plan: Plan) -> list[Entry]:
     config = pim.get_config(variant)
     with config.unlocked():
         config.update_from_flattened_dict(changes)
+        config.devices = 1
     made = task.make(config)
     state, key = made.init(jax.random.key(0)), jax.random.key(1)
     batches = made.batches(0, 1, 0)

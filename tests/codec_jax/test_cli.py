@@ -324,7 +324,7 @@ def test_errors_in_the_input(run, command, parts, folder):
         ("compress photo.png", ["expected IN and OUT, found only photo.png"]),
         ("decompress no.cjx photo.png", ["photo.png exists"]),
         ("decompress . a.png", ["expected a folder"]),
-        ("decompress no.cjx a.txt", ["file name with one of .png"]),
+        ("decompress no.cjx a.txt", ["file name with one of .jpeg"]),
         ("decompress no.cjx a.png --format webp", ["one of .webp", "'a.png'"]),
         ("convert no.npz codec.npz --name a", ["codec.npz exists"]),
         ("convert codec.npz codec.npz --name a --force", ["the input itself"]),

@@ -106,7 +106,7 @@ def add_odd_files(folder):
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:60])
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "sub" / "text.png").write_text("not an image")
-    PIL.Image.new("CMYK", (40, 50)).save(folder / "zz press.jpg")
+    PIL.Image.new("F", (40, 50)).save(folder / "zz floats.tif")
     clear = np.zeros((40, 50, 4), np.uint8)
     PIL.Image.fromarray(clear).save(folder / "clear.webp", lossless=True)
     (folder / "folder.png").mkdir()
@@ -116,7 +116,7 @@ def add_odd_files(folder):
         "broken.png",
         "empty.jpg",
         "text.png",
-        "zz press.jpg",
+        "zz floats.tif",
         "clear.webp",
         "folder.png",
         "nowhere.png",
@@ -156,7 +156,7 @@ def test_only_odd_files_are_an_error(folder, tmp_path):
         data.read_folders(str(tmp_path / "odd"), 0.1)
     (tmp_path / "odd" / "a.png").unlink()
     with pytest.raises(
-        ValueError, match=r"none of the 8 images can be read: .*broken\.png.*press"
+        ValueError, match=r"none of the 8 images can be read: .*broken\.png.*floats"
     ):
         data.read_folders(str(tmp_path / "odd"), 0.1)
 

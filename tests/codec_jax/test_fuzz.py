@@ -31,7 +31,7 @@ def test_hostile_numbers_that_are_coded_rightly(kind):
     """Any integers that tables can code: floats overflow, and still there is a picture."""
     codec, rng, shown = small_codecs.codec(kind), np.random.default_rng(1), 0
     decode, packet = fuzz.decoder_of(codec), unpack(fuzz.samples_of(codec)[1])
-    latents = codec._parsed(packet.strings, (12, 16))
+    latents = codec._parsed(packet.strings, (12, 16), packet.rate)
     for bits in np.linspace(1, 29, 40):
         symbols, hyper = (
             None
@@ -47,7 +47,7 @@ def test_hostile_numbers_that_are_coded_rightly(kind):
             symbols=symbols.astype(np.int32), rows=rows, hyper=hyper
         )
         try:
-            strings = codec._strings(changed)
+            strings = codec._strings(changed, packet.rate)
         except ValueError:  # Indexes that are no numbers: there is no such file.
             continue
         decode(pack(dataclasses.replace(packet, strings=strings)))

@@ -103,14 +103,14 @@ def test_reconstruct_has_gradients(codec):
 @pytest.mark.parametrize("kind", ["integer", "float", "factorized"])
 def test_outliers(kind, engine, monkeypatch):
     """Latents beyond 10^4, and hyper latents beyond what the integer network takes."""
-    monkeypatch.setattr(range_coder, "_chosen", lambda _: engine)
+    monkeypatch.setattr(range_coder, "chosen", lambda _=None: engine)
     codec, rng = small_codecs.codec(kind), np.random.default_rng(2)
     features = features_of(codec, small_codecs.picture(rng, 45, 83, "noise"))
     for factor in (3e4, 1e9):
         latents = codec.latents(features * np.float32(factor), 1.0)
         assert np.abs(latents.symbols).max() > 1e4
         assert latents.hyper is None or np.abs(latents.hyper).max() > LARGEST_INPUT
-        found = codec._parsed(codec._strings(latents), (45, 83))
+        found = codec._parsed(codec._strings(latents, 0), (45, 83), 0)
         for sent, received in zip(latents, found, strict=True):
             np.testing.assert_array_equal(sent, received)
 
@@ -121,11 +121,11 @@ def test_a_file_of_one_engine_opens_with_the_other(codec, monkeypatch):
     image = small_codecs.picture(np.random.default_rng(3), 45, 83)
     files, images = [], []
     for engine in ("tensorflow", "numba"):
-        monkeypatch.setattr(range_coder, "_chosen", lambda _, engine=engine: engine)
+        monkeypatch.setattr(range_coder, "chosen", lambda _=None, e=engine: e)
         files.append(codec.compress(image))
     assert files[0] == files[1]
     for engine in ("tensorflow", "numba"):
-        monkeypatch.setattr(range_coder, "_chosen", lambda _, engine=engine: engine)
+        monkeypatch.setattr(range_coder, "chosen", lambda _=None, e=engine: e)
         images += [codec.decompress(data) for data in files]
     assert all(np.array_equal(images[0], other) for other in images)
 
@@ -149,7 +149,7 @@ def test_symbols_of_the_models_own_distributions(kind):
     rows, means = codec._distributions(hyper, (h, w))
     symbols = drawn(rng, codec.scale_tables, rows, ())
     latents = trained.Latents(symbols, rows, means, hyper)
-    strings = codec._strings(latents)
+    strings = codec._strings(latents, 0)
     prior = jax.jit(
         lambda z: trained.Codec(config).apply(
             {"params": codec.params}, z, method=trained.Codec.log_prior

@@ -233,4 +233,4 @@ def test_wrong_usage(capsys, arguments):
 
 def test_the_command_is_installed():
     scripts = importlib.metadata.entry_points(group="console_scripts", name="pim-jax")
-    assert [script.value for script in scripts] == ["pim_jax.cli:main"]
+    assert [script.value for script in scripts] == ["pim_jax_start:pim"]

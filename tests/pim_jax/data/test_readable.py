@@ -71,7 +71,7 @@ def test_examples_of_bapps(tmp_path, warned):
     assert "example 1" in warned()[0]
     assert len(readable.examples(source, "traditional", limit=1)) == 1
     np.save(part / "judge" / "000000.npy", np.array([7.0]))
-    PIL.Image.new("CMYK", (64, 64)).save(part / "ref" / "000002.png", "jpeg")
+    PIL.Image.new("F", (64, 64)).save(part / "ref" / "000002.png", "tiff")
     with pytest.raises(ValueError, match="traditional: none of 3 can be used"):
         readable.examples(source, "traditional")
 
