@@ -33,11 +33,12 @@ demo: install
 	    --config.report=runs/demo/report.html --config.out=runs/demo/ranking
 	@echo "Curves and pictures: runs/demo/report.html   Tables: runs/demo/behaviour/"
 
+# ARGS goes to pytest: make test ARGS='-k range_coder'
 test: install
-	$(BIN)/python -m pytest $(SPREAD)
+	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 test-fast: install
-	$(BIN)/python -m pytest $(SPREAD) -m 'not slow'
+	$(BIN)/python -m pytest $(SPREAD) -m 'not slow' $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
