@@ -26,7 +26,8 @@ from codec_jax.entropy import factorized, scales
 from codec_jax.entropy.factorized import Factorized
 from codec_jax.layers import Cells
 from codec_jax.models import integer
-from codec_jax.models.quadtree import HYPER_STRIDE, STRIDE, Quadtree, QuadtreeConfig
+from codec_jax.models.config import HYPER_STRIDE, STRIDE
+from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
 from codec_jax.tiling import Tiles
 from codec_jax.trained import (
     RATE_STEPS,

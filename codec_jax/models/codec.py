@@ -115,7 +115,7 @@ class Codec(nn.Module):
 
     def gains(self, rate: Float[Array, " n"]) -> Float[Array, "n 1 1 m"]:
         """Factors of `scaled`; only where there are several rates."""
-        return jnp.exp(_interpolated(self.log_gain, rate))
+        return jnp.exp(interpolated(self.log_gain, rate))
 
     def analysis(
         self, images: Float[Array, "n h w 3"], rate: Float[Array, " n"]
@@ -134,7 +134,7 @@ class Codec(nn.Module):
         if self.config.prior == "factorized":
             y = self._with_offset(y)
         if len(self.config.lambdas) > 1:
-            y = y * jnp.exp(_interpolated(self.log_inverse_gain, rate))
+            y = y * jnp.exp(interpolated(self.log_inverse_gain, rate))
         return self.synthesis_transform(y, in_strips, cells)
 
     def hyper_analysis(
@@ -312,7 +312,7 @@ def _bits(log2: Float[Array, "n h w c"]) -> Float[Array, " n"]:
     return -jnp.sum(log2, (1, 2, 3))
 
 
-def _interpolated(
+def interpolated(
     log_gain: Float[Array, "r m"], rate: Float[Array, " n"]
 ) -> Float[Array, "n 1 1 m"]:
     """Rows of `log_gain` at positions between them."""

@@ -24,7 +24,7 @@ https://arxiv.org/abs/2003.02012. Sizes, and what is integer, are ours.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -36,11 +36,10 @@ from codec_jax import ops
 from codec_jax.entropy import scales
 from codec_jax.entropy.factorized import Factorized
 from codec_jax.layers import Cells, zero_beyond
-from codec_jax.models.config import LAMBDAS
+from codec_jax.models.codec import Pass, cropped, interpolated, padded
+from codec_jax.models.config import HYPER_STRIDE, LAMBDAS, STRIDE
 from codec_jax.models.integer import IntegerHyperSynthesis
 
-STRIDE = 16  # pixels between two latents
-HYPER_STRIDE = 4  # latents between two hyper latents
 _PATCH = 8  # pixels between two features of the transforms
 STEPS = 4
 # Position in a cell of 2 x 2 (row, column) that each group of channels decodes in each
@@ -107,20 +106,6 @@ QUADTREES = {
     "quadtree-256": QuadtreeConfig(),
     "quadtree-192": QuadtreeConfig(features=192, latents=128, synthesis_blocks=6),
 }
-
-
-class Pass(NamedTuple):
-    """Images through the codec.
-
-    Attributes:
-      images: (n, h, w, 3), not clipped, float32.
-      bits: of an image, (n,): y and z together.
-      hyper_bits: of z alone.
-    """
-
-    images: Float[Array, "n h w 3"]
-    bits: Float[Array, " n"]
-    hyper_bits: Float[Array, " n"]
 
 
 def space_to_depth(x: Float[Array, "n h w c"], by: int) -> Array:
@@ -548,26 +533,3 @@ def step_mask(shape: tuple[int, ...], step: int) -> np.ndarray:
     for group, (row, column) in enumerate(ORDER[step]):
         found[row::2, column::2, group * width : (group + 1) * width] = True
     return found
-
-
-def padded(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "n h' w' c"]:
-    """Repeats the last row and column until the size is a multiple of `stride`."""
-    _, h, w, _ = x.shape
-    if not (h % stride or w % stride):
-        return x
-    return jnp.pad(x, ((0, 0), (0, -h % stride), (0, -w % stride), (0, 0)), "edge")
-
-
-def cropped(x: Float[Array, "n h' w' c"], like: Array) -> Float[Array, "n h w c"]:
-    """The upper left part of the height and width of another."""
-    return x[:, : like.shape[1], : like.shape[2]]
-
-
-def interpolated(
-    rows: Float[Array, "r m"], rate: Float[Array, " n"]
-) -> Float[Array, "n 1 1 m"]:
-    """Rows of a table at positions between them."""
-    low = jnp.clip(jnp.floor(rate), 0, len(rows) - 2).astype(jnp.int32)
-    part = (rate - low)[:, None]
-    found = rows[low] * (1 - part) + rows[low + 1] * part
-    return found[:, None, None, :]
