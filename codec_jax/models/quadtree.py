@@ -39,6 +39,7 @@ from codec_jax.layers import Cells, zero_beyond
 from codec_jax.models.codec import Pass, cropped, interpolated, padded
 from codec_jax.models.config import HYPER_STRIDE, LAMBDAS, STRIDE
 from codec_jax.models.integer import IntegerHyperSynthesis
+from codec_jax.models.transforms import initial_log_gains
 
 _PATCH = 8  # pixels between two features of the transforms
 STEPS = 4
@@ -50,8 +51,6 @@ ORDER = (
     ((1, 0), (1, 1), (0, 0), (0, 1)),
     ((0, 1), (0, 0), (1, 1), (1, 0)),
 )
-# At this lambda, latents of variance one start with a gain that gives some bits each.
-_MIDDLE, _GAIN = 0.0130, 12.0
 # Residual branches start small, so that a fresh network is nearly linear.
 _BRANCH = 0.2
 
@@ -379,7 +378,7 @@ class Quadtree(nn.Module):
         if config.context:
             self.context = Context(config)
         rates = len(config.lambdas)
-        start = np.log(_GAIN) + 0.5 * np.log(np.array(config.lambdas) / _MIDDLE)
+        start = initial_log_gains(config.lambdas)
         rows = jnp.broadcast_to(jnp.float32(start[:, None]), (rates, config.latents))
 
         def zeros(_: Any, shape: tuple[int, ...]) -> Array:
