@@ -28,13 +28,15 @@ import rich.console
 from absl import flags
 from ml_collections import config_flags
 
-import codec_jax.evaluations
-import pim_jax.evaluations
-from pim_jax import tables
-from pim_jax.outputs import Output
+import codec_jax.evaluation.runners
+import pim_jax.evaluation.runners
+from pim_jax.evaluation import tables
+from pim_jax.evaluation.outputs import Output
 from pim_jax.training import command
 
-EVALUATIONS = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS
+EVALUATIONS = (
+    pim_jax.evaluation.runners.EVALUATIONS | codec_jax.evaluation.runners.EVALUATIONS
+)
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file to evaluate by.")
 _JSON = flags.DEFINE_bool("json", False, "Print the tables as JSON and nothing else.")

@@ -18,16 +18,16 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-import codec_jax.heads_task
-import codec_jax.task
+import codec_jax.tasks.codec
+import codec_jax.tasks.linear_weights
 import codec_jax.toy.task
-import pim_jax.task
+import pim_jax.tasks.pim
 from pim_jax.training import command, devices, loop
 
 TASKS = {
-    "codec": codec_jax.task.make,
-    "heads": codec_jax.heads_task.make,
-    "pim": pim_jax.task.make,
+    "codec": codec_jax.tasks.codec.make,
+    "heads": codec_jax.tasks.linear_weights.make,
+    "pim": pim_jax.tasks.pim.make,
     "toy": codec_jax.toy.task.make,
 }
 

@@ -7,8 +7,10 @@
 `DEFAULT` is the codec that ships trained.
 """
 
-import pim_jax  # noqa: F401  (sets how random numbers are drawn)
+from codec_jax.loading import DEFAULT, load
 from codec_jax.trained import TrainedCodec
-from codec_jax.weights import DEFAULT, load
+from pim_jax import moved
+
+moved.also("codec_jax.objective", "pim_jax.losses", "psnr", "squared_error")
 
 __all__ = ["DEFAULT", "TrainedCodec", "load"]

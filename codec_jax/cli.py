@@ -18,13 +18,13 @@ from typing import Any
 import rich.progress
 from rich.table import Table
 
-from codec_jax import cli_files, convert, image_files, weights
+from codec_jax import cli_files, compressai, image_files, loading
 from codec_jax.cli_files import CODED, STREAM, Done, Job
 from codec_jax.coding import bitstream, range_coder
 from codec_jax.coding.bitstream import Packet
 from codec_jax.trained import LARGEST_IMAGE, Progress, TrainedCodec
-from pim_jax import compiled
-from pim_jax.terminal import (
+from pim_jax.io import compilation_cache
+from pim_jax.io.terminal import (
     FAILED,
     INTERRUPTED,
     SUCCESS,
@@ -45,7 +45,7 @@ _DEFAULT_FORMAT: image_files.Format = "png"
 
 def start() -> int:
     """`main` as a program of its own: with what it compiles kept on disk."""
-    compiled.keep()
+    compilation_cache.keep()
     return main()
 
 
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     freeze.add_argument("run", type=Path, help="the run's folder")
     freeze.add_argument(
-        "--out", type=Path, help=f"default: {weights.FROZEN} in the folder"
+        "--out", type=Path, help=f"default: {loading.FROZEN} in the folder"
     )
     converted = commands.add_parser(
         "convert", help="make a file of weights from a checkpoint of CompressAI"
@@ -137,7 +137,7 @@ def _add_compress(commands: Any) -> None:
     _paths(compress, "a picture, a folder of them, or - for standard input")
     compress.add_argument(
         "--codec",
-        default=weights.DEFAULT,
+        default=loading.DEFAULT,
         help="a name (see `codec-jax models`) or a file of weights; default: %(default)s",
     )
     target = compress.add_mutually_exclusive_group()
@@ -264,7 +264,7 @@ def _decompress(options: argparse.Namespace) -> int:
         ]
         _check_suffix(todo.checked[0].out, allowed)
     given = None if options.codec is None else _loaded(options.codec)
-    named = functools.cache(weights.load)
+    named = functools.cache(loading.load)
 
     def one(job: Job) -> Done:
         data = _read_bytes(job.source)
@@ -281,7 +281,7 @@ def _decompress(options: argparse.Namespace) -> int:
 
 
 def _name_of(packet: Packet) -> str:
-    if packet.model not in weights.PACKAGED:
+    if packet.model not in loading.PACKAGED:
         raise ValueError(
             f"the file was written by codec {packet.model!r}, which is not in this "
             "package; give its weights with --codec"
@@ -406,8 +406,8 @@ def _tell(line: str) -> None:
 
 def _loaded(name: str) -> TrainedCodec:
     try:
-        return weights.load(name)
-    except weights.UnknownCodecError as error:
+        return loading.load(name)
+    except loading.UnknownCodecError as error:
         raise UsageError(str(error)) from error
 
 
@@ -478,14 +478,14 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _models(options: argparse.Namespace) -> None:
-    codecs = {name: weights.load(name) for name in weights.PACKAGED}
+    codecs = {name: loading.load(name) for name in loading.PACKAGED}
     if options.json:
         found = [
             {
                 "name": name,
-                "architecture": weights.described(codec),
+                "architecture": loading.described(codec),
                 "rates": codec.rates,
-                "default": name == weights.DEFAULT,
+                "default": name == loading.DEFAULT,
             }
             for name, codec in codecs.items()
         ]
@@ -499,17 +499,17 @@ def _models(options: argparse.Namespace) -> None:
 
 def _freeze(options: argparse.Namespace) -> None:
     # With a folder that is not there, the folder is what is wrong.
-    out = options.out or options.run / weights.FROZEN
+    out = options.out or options.run / loading.FROZEN
     if options.out or options.run.is_dir():
         _check_weights_file(out, options.force)
-    codec, record = weights.freeze_run(options.run, options.name)
-    weights.save(codec, out, record)
+    codec, record = loading.freeze_run(options.run, options.name)
+    loading.save(codec, out, record)
     console().print(f"{out}: {out.stat().st_size} bytes, {codec.fingerprint.hex()}")
 
 
 def _convert(options: argparse.Namespace) -> None:
     _check_weights_file(options.out, options.force, [str(options.source)])
-    found = convert.read_compressai(options.source)
+    found = compressai.read_compressai(options.source)
     codec = TrainedCodec(
         options.name,
         found.config,
@@ -518,7 +518,7 @@ def _convert(options: argparse.Namespace) -> None:
         found.prior_tables,
         found.scale_tables,
     )
-    weights.save(codec, options.out, {"source": str(options.source)})
+    loading.save(codec, options.out, {"source": str(options.source)})
 
 
 def _check_weights_file(out: Path, force: bool, sources: Sequence[str] = ()) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from codec_jax.classical import CLASSICAL
-from pim_jax.terminal import UsageError
+from codec_jax.evaluation.classical import CLASSICAL
+from pim_jax.io.terminal import UsageError
 
 STREAM = "-"  # in place of a path: standard input or output
 CODED = ".cjx"

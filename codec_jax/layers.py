@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from codec_jax import ops
-from pim_jax.ops import convolution
+from pim_jax.ops.fast_cpu import convolution
 
 # Rows and columns of the cells of a codec; a cell is what becomes one latent.
 Cells = tuple[Int[Array, ""], Int[Array, ""]]
@@ -161,7 +161,7 @@ def _unstrided(
         # XLA's gradients of convolutions with negative padding are wrong on CPUs.
         border = [(0, 0, 0), *((*pad, 0) for pad in padding), (0, 0, 0)]
         x, padding = lax.pad(x, jnp.zeros((), x.dtype), border), ((0, 0), (0, 0))
-    # Exact for integers, where `pim_jax.ops.convolution.convolve` is not.
+    # Exact for integers, where `pim_jax.ops.fast_cpu.convolution.convolve` is not.
     return lax.conv_general_dilated(
         x, kernel, (1, 1), padding, dimension_numbers=_LAYOUT
     )

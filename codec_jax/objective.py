@@ -27,18 +27,6 @@ DISTORTION_LAMBDAS = {
 }
 
 
-def squared_error(
-    images: Float[Array, "n h w 3"], decoded: Float[Array, "n h w 3"]
-) -> Float[Array, " n"]:
-    """Mean squared error of each image on the scale 0..255; images in [0, 1]."""
-    return jnp.mean(jnp.square(255 * (images - decoded)), (1, 2, 3))
-
-
-def psnr(error: Float[Array, " n"]) -> Float[Array, " n"]:
-    """PSNR in dB, of the `squared_error` of each image."""
-    return 10 * jnp.log10(255**2 / error)
-
-
 def lagrangian(
     bpp: Float[Array, " n"],
     distortion: Float[Array, " n"],

@@ -19,16 +19,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Int32, UInt8
 
-from codec_jax import ops, tiling
+from codec_jax import ops
 from codec_jax.coding import range_coder, tables
 from codec_jax.coding.tables import Tables
-from codec_jax.entropy import factorized, scales
+from codec_jax.entropy import factorized, gaussian_conditional
 from codec_jax.entropy.factorized import Factorized
+from codec_jax.inference import tiling
+from codec_jax.inference.tiling import Tiles
 from codec_jax.layers import Cells
 from codec_jax.models import integer
 from codec_jax.models.config import HYPER_STRIDE, STRIDE
 from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
-from codec_jax.tiling import Tiles
 from codec_jax.trained import (
     RATE_STEPS,
     Latents,
@@ -507,7 +508,7 @@ def freeze(params: Any, config: QuadtreeConfig, name: str) -> QuadtreeCodec:
         params=rounded_params,
         layers=tuple(integer.freeze(of_integers, scale_synthesis(config))),
         tables=_hyper_tables(rounded_params, config),
-        scale_tables=scales.make_tables(),
+        scale_tables=gaussian_conditional.make_tables(),
     )
 
 
@@ -604,7 +605,7 @@ def check(codec: QuadtreeCodec) -> None:
         raise ValueError(f"layers: expected the widths {widths}, found {kernels}")
     assert codec.scale_tables is not None
     rows = len(codec.tables.cdf), len(codec.scale_tables.cdf)
-    wanted = len(config.lambdas) * config.hyper_latents, scales.COUNT
+    wanted = len(config.lambdas) * config.hyper_latents, gaussian_conditional.COUNT
     if rows != wanted:
         raise ValueError(f"tables: expected {wanted} rows, found {rows}")
 

@@ -20,15 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8
 
-from codec_jax import image_files, ops, programs, target_rate, tiling
+from codec_jax import image_files, ops
 from codec_jax.coding import bitstream, range_coder
 from codec_jax.coding.bitstream import Packet
 from codec_jax.coding.tables import Tables
-from codec_jax.entropy import scales
+from codec_jax.entropy import gaussian_conditional
+from codec_jax.inference import programs, target_rate, tiling
+from codec_jax.inference.tiling import Tiles
 from codec_jax.models import integer
 from codec_jax.models.codec import Codec, cropped, rounded
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
-from codec_jax.tiling import Tiles
 from pim_jax import metric
 
 # Positions between two rates that a file can name.
@@ -368,7 +369,7 @@ class TrainedCodec:
             y_hat = v + mean
             log2 = apply(z_hat, method=Codec.log_prior)
             bits = -jnp.sum(log2, (1, 2, 3))
-            bits = bits - jnp.sum(scales.log2_mass(v, index), (1, 2, 3))
+            bits = bits - jnp.sum(gaussian_conditional.log2_mass(v, index), (1, 2, 3))
         decoded = apply(y_hat, rates, method=Codec.synthesis)
         return jnp.clip(cropped(decoded, images), 0, 1), bits
 

@@ -4,7 +4,7 @@
 
 For uniform patches at the centres of MacAdam's ellipses, as far as sRGB holds them, the
 metric tensor of each metric, and of some colour spaces
-(`pim_jax/colour_discrimination.py`).
+(`pim_jax/evaluation/colour.py`).
 
 Hardware and time, two CPU cores: seconds for metrics without weights, half a minute for
 PIM-1, minutes for PIM-5 at full width. Result: OUT/colour.{json,csv} and ellipses in xy,

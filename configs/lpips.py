@@ -10,8 +10,8 @@ steps on a small set, with a random backbone).
 
 Hardware and time: BAPPS has 151,400 triplets for training (5.3 GB), and ten epochs are
 30,280 steps of 50; it has not been run here. `demo`: minutes on two CPU cores.
-Result: a 2AFC score near 70 % for the published recipe; `pim_jax.heads_task.read` gives the
-metric.
+Result: a 2AFC score near 70 % for the published recipe; 
+`pim_jax.tasks.linear_weights.read` gives the metric.
 """
 
 import ml_collections

@@ -5,7 +5,7 @@
 
 Divergences between photographs and distorted photographs, as sets, and what they do with
 distortions, with other pairs and with other samples of a texture
-(`pim_jax/realism.py`, `pim_jax/realism_tables.py`).
+(`pim_jax/evaluation/realism.py`, `pim_jax/evaluation/realism_checks.py`).
 
 Hardware and time, two CPU cores: three minutes for `pim-1-small`; longer for the full
 width, which was not measured. Result: tables, OUT/realism.{json,csv}, and curves over the

@@ -3,7 +3,7 @@
     python eval.py --config=configs/recovery.py --config.metric=psnr,ssim,pim-1=DIR
 
 Photographs of 64x64 pixels are recovered from noise and from a JPEG by following the
-gradient of each metric (`pim_jax/recovery.py`).
+gradient of each metric (`pim_jax/evaluation/recovery.py`).
 
 Hardware and time, two CPU cores: a minute or two for a dozen of metrics without weights,
 four for `pim-1-small`. Result: one table for each start, OUT/recovery.{json,csv}, the

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from train_quadtree import restore
 
-from codec_jax import quadtree_codec, weights
+from codec_jax import loading, quadtree_codec
 from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
 
 
@@ -32,7 +32,7 @@ def main():
     shapes = jax.eval_shape(Quadtree(config).init, jax.random.key(0), *example)
     params = restore(options.weights, shapes["params"])
     codec = quadtree_codec.freeze(params, config, options.name)
-    weights.save(codec, options.out, {"config": values})
+    loading.save(codec, options.out, {"config": values})
     print(options.out, options.out.stat().st_size, "bytes", codec.fingerprint.hex())
 
 

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from codec_jax import objective, ops
 from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
+from pim_jax import losses
 from pim_jax.training.stacked_muon import scale_by_stacked_muon
 
 SCALES = (1.0, 0.75, 0.5625)
@@ -141,13 +142,13 @@ def make_step(model, moves, data_side, batch):
             {"params": params}, images, rate, jax.random.split(noise_key, batch)
         )
         bpp = passed.bits / data_side**2
-        error = objective.squared_error(images, passed.images)
+        error = losses.squared_error(images, passed.images)
         weight = objective.lambda_at(rate, lambdas)
         value = objective.lagrangian(bpp, error, weight, 0.5, middle)
         scores = {
             "bpp": jnp.mean(bpp),
             "hyper_bpp": jnp.mean(passed.hyper_bits) / data_side**2,
-            "psnr": jnp.mean(objective.psnr(error)),
+            "psnr": jnp.mean(losses.psnr(error)),
         }
         return value, scores
 
@@ -193,7 +194,7 @@ def make_validation(model, crops):
     def measure(params, images, rate):
         x = images.astype(jnp.float32) / 255
         passed = model.apply({"params": params}, x, jnp.full(len(x), rate))
-        error = objective.squared_error(x, ops.eight_bits(passed.images) / 255)
+        error = losses.squared_error(x, ops.eight_bits(passed.images) / 255)
         return passed.bits / (x.shape[1] * x.shape[2]), error
 
     def validate(params):

@@ -11,9 +11,19 @@ import jax
 # Both supported generations of JAX must draw the same random numbers.
 jax.config.update("jax_threefry_partitionable", True)
 
-from pim_jax.metric import Metric, distance  # noqa: E402
+from pim_jax import moved  # noqa: E402
+from pim_jax.loading import load  # noqa: E402
+from pim_jax.metric import Metric  # noqa: E402
 from pim_jax.metrics import METRICS  # noqa: E402
+from pim_jax.pim.distance import distance  # noqa: E402
 from pim_jax.version import __version__  # noqa: E402
-from pim_jax.weights import load  # noqa: E402
+
+moved.install()
+moved.also(
+    "pim_jax.metric",
+    "pim_jax.pim.distance",
+    *("PimMetric", "PimFunction", "Representation", "compare", "compare_sampled"),
+    *("distance", "pim_metric", "represent", "untrained"),
+)
 
 __all__ = ["METRICS", "Metric", "__version__", "distance", "load"]

@@ -15,20 +15,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from rich.console import Console
 
-from pim_jax import (
-    compiled,
-    grids,
-    memory,
-    pretrained,
-    printed,
-    published,
-    weight_files,
-    weights,
-)
+from pim_jax import loading
 from pim_jax.data.images import read_image
+from pim_jax.evaluation import grids, printed
+from pim_jax.features import torchvision
+from pim_jax.io import compilation_cache
+from pim_jax.io.terminal import UsageError, console, run
 from pim_jax.metric import Metric
 from pim_jax.metrics import ABOUT, METRICS
-from pim_jax.terminal import UsageError, console, run
+from pim_jax.ops import memory
+from pim_jax.pim import checkpoints, published
 from pim_jax.version import __version__
 
 DEFAULT_METRIC = "ssim"
@@ -36,7 +32,7 @@ DEFAULT_METRIC = "ssim"
 
 def start() -> int:
     """`main` as a program of its own: with what it compiles kept on disk."""
-    compiled.keep()
+    compilation_cache.keep()
     return main()
 
 
@@ -140,8 +136,8 @@ def _distance(
 
 def _loaded(metric: str, weights_path: Path | None) -> Metric:
     try:
-        return weights.load(metric, weights_path)
-    except weights.UnknownMetricError as error:
+        return loading.load(metric, weights_path)
+    except loading.UnknownMetricError as error:
         raise UsageError(str(error)) from error
 
 
@@ -155,9 +151,9 @@ def _convert(source: Path, destination: Path, half: bool, step: int | None) -> N
         not destination.is_dir() or any(destination.iterdir())
     ):
         raise UsageError(f"{destination} exists; expected a new or an empty folder")
-    params, config = weight_files.read(source, step)
-    seed = weight_files.initial_seed(source)
-    weight_files.write(destination, params, config, half, seed)
+    params, config = checkpoints.read(source, step)
+    seed = checkpoints.initial_seed(source)
+    checkpoints.write(destination, params, config, half, seed)
 
 
 def _metrics(as_json: bool) -> None:
@@ -212,7 +208,7 @@ def _weights_needed(name: str) -> str:
     if about.file:
         return f"{about.file}, to be given"
     if backbone is not None:
-        is_there, what = pretrained.is_cached(backbone), f"{backbone} "
+        is_there, what = torchvision.is_cached(backbone), f"{backbone} "
     elif name in published.ARCHIVES:
         is_there, what = published.is_cached(name), ""
     else:

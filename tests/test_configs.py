@@ -7,11 +7,11 @@ from pathlib import Path
 import ml_collections
 import pytest
 
-import codec_jax.evaluations
+import codec_jax.evaluation.runners
 import codec_jax.toy.task
-import pim_jax.evaluations
+import pim_jax.evaluation.runners
 from codec_jax.models.config import MODELS, CodecConfig
-from pim_jax.model import ModelConfig
+from pim_jax.pim.model import ModelConfig
 from pim_jax.training import optimizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
@@ -117,5 +117,8 @@ def test_the_published_architecture_is_the_default():
     "name", [n for n in VARIANTS if n not in ("pim", "codec", "lpips", "toy")]
 )
 def test_evaluations_exist(name):
-    known = pim_jax.evaluations.EVALUATIONS | codec_jax.evaluations.EVALUATIONS
+    known = (
+        pim_jax.evaluation.runners.EVALUATIONS
+        | codec_jax.evaluation.runners.EVALUATIONS
+    )
     assert module(name).get_config().evaluation in known

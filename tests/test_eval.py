@@ -19,9 +19,10 @@ import pytest
 import skimage.data
 import small_bapps
 
-from pim_jax import distances, evaluations, named, tables, weight_files
-from pim_jax.initialization import init_params
-from pim_jax.model import ModelConfig
+from pim_jax.evaluation import distances, named, runners, tables
+from pim_jax.pim import checkpoints
+from pim_jax.pim.initialization import init_params
+from pim_jax.pim.model import ModelConfig
 
 ROOT = Path(__file__).parents[1]
 TINY = ModelConfig(filters=(3,), z_dim=2, mixtures=1, num_scales=1, steerable_order=0)
@@ -43,7 +44,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights") / "tiny"
-    weight_files.write(folder, init_params(TINY, jax.random.key(0)), TINY)
+    checkpoints.write(folder, init_params(TINY, jax.random.key(0)), TINY)
     return folder
 
 
@@ -93,7 +94,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluations.bapps(config, interrupt)
+        runners.bapps(config, interrupt)
     # Batches: two for PSNR's triplets of each distortion, and SSIM's of one subset.
     content = json.loads((tmp_path / "out" / "bapps.json").read_text())
     assert content["complete"] is False
@@ -101,15 +102,15 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, monkeypatch):
     assert set(table["results"]) == {"psnr", "human score", "upper limit"}
     before = len(computed)
     assert before > 0
-    results = evaluations.bapps(config, lambda text: None)
+    results = runners.bapps(config, lambda text: None)
     after = len(computed)
     values = {k: v.value for k, v in results[0].rows["psnr"].items()}
     assert values == pytest.approx(small_bapps.TWO_AFC)
-    evaluations.bapps(config, lambda text: None)
+    runners.bapps(config, lambda text: None)
     assert len(computed) == after  # everything is known by now
     # A new folder computes everything: what was known before was not computed twice.
     config.out = str(tmp_path / "other")
-    fresh = evaluations.bapps(config, lambda text: None)
+    fresh = runners.bapps(config, lambda text: None)
     assert len(computed) - after == after
     assert fresh == results
 
@@ -125,7 +126,7 @@ def test_all_parts_are_there_before_the_work_begins(tmp_path):
         out=str(tmp_path / "out"),
     )
     with pytest.raises(FileNotFoundError, match="neither jnd"):
-        evaluations.bapps(config, told.append)
+        runners.bapps(config, told.append)
     votes = tmp_path / "votes.csv"
     votes.write_text("reference,a,b\nr,a,b\n")
     changes: list[tuple[dict, str]] = [
@@ -140,7 +141,7 @@ def test_all_parts_are_there_before_the_work_begins(tmp_path):
         settings = {"bapps_dir": str(tmp_path), "metric": "psnr", "out": "runs/x"}
         config = config_of("eval_judgements.py", **(settings | change))
         with pytest.raises((ValueError, OSError), match=message):
-            evaluations.judgement_tables(config, told.append)
+            runners.judgement_tables(config, told.append)
     assert told == []
     assert not (tmp_path / "out").exists()
 
@@ -236,7 +237,7 @@ def test_judgements_from_the_command_line(tmp_path):
     agreement = content["tables"][3]["results"]["psnr"]["agreement"]["value"]
     assert agreement == 0.5
     with pytest.raises(ValueError, match="set at least one of"):
-        evaluations.judgement_tables(config_of("eval_judgements.py"), print)
+        runners.judgement_tables(config_of("eval_judgements.py"), print)
 
 
 def test_a_ranking_adds_to_a_report(tmp_path):
@@ -246,7 +247,7 @@ def test_a_ranking_adds_to_a_report(tmp_path):
         "eval_ranking.py", metric="mse,ssim", side=48, report=str(report), psnr=22.0,
         out=str(tmp_path / "out"),
     )  # fmt: skip
-    (table,) = evaluations.rank(config, print)
+    (table,) = runners.rank(config, print)
     assert list(table.rows) == ["mse", "ssim"]
     assert sum(score.value for score in table.rows["ssim"].values()) == 36
     assert len(list((tmp_path / "out").glob("*.png"))) == 10
@@ -319,10 +320,10 @@ def test_realism_from_the_command_line(tmp_path, checkpoint):
 def test_realism_needs_latents():
     config = config_of("realism.py", metric="psnr")
     with pytest.raises(ValueError, match="psnr has none"):
-        evaluations.realism(config, print)
+        runners.realism(config, print)
     config.images = 5
     with pytest.raises(ValueError, match=r"config\.images must be even"):
-        evaluations.realism(config, print)
+        runners.realism(config, print)
 
 
 def test_recovery_from_the_command_line(tmp_path):
@@ -370,10 +371,10 @@ def config_of(name, **changes):
 def test_wrong_settings_are_named(tmp_path):
     config = config_of("eval_bapps.py", data_dir=str(tmp_path), metric="psnr")
     with pytest.raises(FileNotFoundError, match="official layout"):
-        evaluations.bapps(config, print)
+        runners.bapps(config, print)
     config.parts = "3afc"
     with pytest.raises(ValueError, match=r"config\.parts must be among"):
-        evaluations.bapps(config, print)
+        runners.bapps(config, print)
     for text, message in (("ssim,ssim", "names one twice"), (" ,", "found none")):
         with pytest.raises(ValueError, match=message):
             named.load_metrics(text)
@@ -383,7 +384,7 @@ def test_clic_needs_its_files():
     config = config_of("eval_clic2021.py")
     assert isinstance(config, ml_collections.ConfigDict)
     with pytest.raises(ValueError, match=r"config\.oracle must be set"):
-        evaluations.clic2021(config, print)
+        runners.clic2021(config, print)
 
 
 def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
@@ -402,7 +403,7 @@ def test_behaviour_on_the_packaged_clips(tmp_path, checkpoint, sample_clips):
             "data.crop": 32,
         },
     )
-    tables = evaluations.behaviour_table(config, print)
+    tables = runners.behaviour_table(config, print)
     assert list(tables[2].rows) == ["psnr", "tiny", "tiny untrained"]
     # The checkpoint holds the very weights that seed 0 starts from.
     trained, start = tables[2].rows["tiny"], tables[2].rows["tiny untrained"]
@@ -421,7 +422,7 @@ def test_all_stands_for_what_is_at_hand():
 def test_equal_folder_names_are_told_apart(tmp_path):
     for name in ("a/run", "b/run"):
         params = init_params(TINY, jax.random.key(0))
-        weight_files.write(tmp_path / name, params, TINY)
+        checkpoints.write(tmp_path / name, params, TINY)
     text = f"{tmp_path}/a/run,{tmp_path}/b/run"
     names = [found.name for found in named.load_metrics(text)]
     assert names == ["run", f"{tmp_path}/b/run"]

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from codec_jax import ops
-from codec_jax.entropy import scales
+from codec_jax.entropy import gaussian_conditional
 from codec_jax.entropy.factorized import Factorized
 from codec_jax.layers import Cells
 from codec_jax.models import integer, transforms
@@ -221,7 +221,7 @@ class Codec(nn.Module):
         v = y - mean
         noisy, seen = quantize(v, keys_y, quantization, alpha, self.config.dither)
         hyper_bits = _bits(_rate(self.log_prior, z, noisy_z, averaged))
-        rate_of_y = _rate(scales.log2_mass, v, noisy, averaged, index)
+        rate_of_y = _rate(gaussian_conditional.log2_mass, v, noisy, averaged, index)
         bits = hyper_bits + _bits(rate_of_y)
         decoded = cropped(self.synthesis(seen + mean, rate), images)
         return Pass(decoded, bits, hyper_bits)

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from codec_jax import layers, ops
-from codec_jax.entropy import scales
+from codec_jax.entropy import gaussian_conditional
 
 # Hyper latents beyond this are coded, but clipped where scales are predicted from them.
 LARGEST_INPUT = 127
@@ -144,7 +144,9 @@ class IntegerHyperSynthesis(nn.Module):
             h = ops.upper_bound(_round_half_up(h), LARGEST_ACTIVATION)
         out = self.convs[-1](h)
         index = _round_half_up(out[..., : self.latents] + FIRST_INDEX)
-        index = ops.upper_bound(ops.lower_bound(index, 0), scales.COUNT - 1)
+        index = ops.upper_bound(
+            ops.lower_bound(index, 0), gaussian_conditional.COUNT - 1
+        )
         means = out[..., self.latents :] if self.means else jnp.zeros_like(index)
         return index, means
 
@@ -305,7 +307,7 @@ def parameters(
     raised = sums[..., :latents]
     raised += ops.aligned(round(FIRST_INDEX) << last.shift[:latents], raised)
     first = Layer(last.kernel, last.bias, last.shift[:latents])
-    index = jnp.clip(_divided(raised, first), 0, scales.COUNT - 1)
+    index = jnp.clip(_divided(raised, first), 0, gaussian_conditional.COUNT - 1)
     if sums.shape[-1] == latents:
         return index, jnp.zeros(index.shape, jnp.float32)
     unit = jnp.ldexp(jnp.float32(1.0), -last.shift[latents:])

@@ -33,7 +33,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from codec_jax import ops
-from codec_jax.entropy import scales
+from codec_jax.entropy import gaussian_conditional
 from codec_jax.entropy.factorized import Factorized
 from codec_jax.layers import Cells, zero_beyond
 from codec_jax.models.codec import Pass, cropped, interpolated, padded
@@ -514,7 +514,9 @@ class Quadtree(nn.Module):
             noisy_v = v + ops.uniform_noise(keys_y, v)
             noisy_z = z + ops.uniform_noise(keys_z, z)
         hyper_bits = -jnp.sum(self.log2_prior(noisy_z, rate), (1, 2, 3))
-        bits = hyper_bits - jnp.sum(scales.log2_mass(noisy_v, index), (1, 2, 3))
+        bits = hyper_bits - jnp.sum(
+            gaussian_conditional.log2_mass(noisy_v, index), (1, 2, 3)
+        )
         decoded = cropped(self.synthesis(y_hat, rate), images)
         return Pass(decoded, bits, hyper_bits)
 

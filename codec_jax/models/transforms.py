@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from codec_jax import layers, ops
-from codec_jax.entropy import scales
+from codec_jax.entropy import gaussian_conditional
 from codec_jax.layers import Cells, Conv, Gdn, zero_beyond
 from codec_jax.models import strips
 from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
@@ -196,9 +196,13 @@ class FloatHyperSynthesis(nn.Module):
         first, mean = x[..., :m], x[..., m:] if means else jnp.zeros_like(x)
         if self.config.hyper == "scale":
             first = first if means else jax.nn.relu(first)
-            scale = ops.lower_bound(first, scales.SMALLEST)
-            return jnp.clip(scales.index_of(scale), 0, scales.COUNT - 1), mean
-        index = ops.upper_bound(ops.lower_bound(first, 0), scales.COUNT - 1)
+            scale = ops.lower_bound(first, gaussian_conditional.SMALLEST)
+            return jnp.clip(
+                gaussian_conditional.index_of(scale), 0, gaussian_conditional.COUNT - 1
+            ), mean
+        index = ops.upper_bound(
+            ops.lower_bound(first, 0), gaussian_conditional.COUNT - 1
+        )
         return index, mean
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from codec_jax.toy import pictures, task
 from codec_jax.toy.sources import sawbridge_optimum
 from codec_jax.toy.task import Score
-from pim_jax import tables
-from pim_jax.outputs import Output
+from pim_jax.evaluation import tables
+from pim_jax.evaluation.outputs import Output
 from pim_jax.training import loop
 
 Progress = Callable[[str], None]

@@ -23,7 +23,7 @@ class Triplet(NamedTuple):
 def read_oracle(oracle: str | Path) -> list[Triplet]:
     """The rows O,A,B,T of a CLIC 2021 oracle, a CSV file without a header.
 
-    Repeated rows are kept; `evaluate.clic_credits` lets the last one win.
+    Repeated rows are kept; `evaluation.scores.clic_credits` lets the last one win.
 
     Raises:
       FileNotFoundError: there is no such file.

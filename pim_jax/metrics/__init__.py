@@ -10,7 +10,6 @@ states; the GTI-CNN, for lack of code and weights to check with.
 
 from collections.abc import Callable
 
-from pim_jax import published, shipped
 from pim_jax.metric import Metric
 from pim_jax.metrics import (
     cw_ssim,
@@ -31,6 +30,7 @@ from pim_jax.metrics import (
     vsi,
 )
 from pim_jax.metrics.about import ABOUT, About
+from pim_jax.pim import packaged, published
 
 METRICS: dict[str, Callable[..., Metric]] = {
     "mse": pixel.load_mse,
@@ -65,9 +65,9 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "dists": dists.load_dists,
     "pieapp": pieapp.load_pieapp,
     "deepiqa": deepiqa.load_deepiqa,
-    "pim-1": shipped.load_pim_1,
-    "pim-5": shipped.load_pim_5,
-    "pim-1-small": shipped.load_pim_1_small,
+    "pim-1": packaged.load_pim_1,
+    "pim-5": packaged.load_pim_5,
+    "pim-1-small": packaged.load_pim_1_small,
     "pim-1-published": published.load_pim_1,
     "pim-5-published": published.load_pim_5,
 }

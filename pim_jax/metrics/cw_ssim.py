@@ -19,7 +19,8 @@ from jaxtyping import Array, Complex, Float
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import banded, bounds, colour
+from pim_jax.ops import bounds, colour
+from pim_jax.ops.fast_cpu import banded
 
 MINIMUM_SIZE = 64
 ORIENTATIONS = 8

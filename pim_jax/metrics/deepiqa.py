@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax import pretrained
-from pim_jax.backbones import max_pool
+from pim_jax.features import torchvision
+from pim_jax.features.backbones import max_pool
+from pim_jax.io.checks import checked
 from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
-from pim_jax.metrics.given import checked
-from pim_jax.ops import convolution
+from pim_jax.ops.fast_cpu import convolution
 from pim_jax.ops.windows import windows
 
 PATCH = 32  # pixels; windows of this side, side by side
@@ -61,7 +61,7 @@ def from_published(
       source: where it is from, for messages.
 
     Raises:
-      ValueError: as `given.checked`.
+      ValueError: as `io.checks.checked`.
     """
     params: dict[str, dict[str, np.ndarray]] = {}
     for key, array in checked(state, published_shapes(), "DeepIQA", source).items():
@@ -118,7 +118,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     if zipfile.is_zipfile(path):
-        return pretrained.read_npz(path)
+        return torchvision.read_npz(path)
     import h5py  # Only here: nothing else needs it.
 
     try:

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax import pretrained
-from pim_jax.backbones import Backbone, normalise, taps
+from pim_jax.features import torchvision
+from pim_jax.features.backbones import Backbone, normalise, taps
 from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.ops import bounds
@@ -97,7 +97,7 @@ def metric(
     """DISTS with these weights of VGG-16.
 
     Args:
-      backbone: as from `pretrained.load` or `backbones.random_params`.
+      backbone: as from `features.torchvision.load` or `backbones.random_params`.
       alpha, beta: (1475,) weights of texture and of structure, >= 0, in the order of the
         layers; the published ones if None. They are divided by their sum.
 
@@ -127,9 +127,9 @@ def metric(
 @functools.cache
 def _packaged() -> dict[str, np.ndarray]:
     folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
-    return pretrained.read_npz(folder / "dists.npz")
+    return torchvision.read_npz(folder / "dists.npz")
 
 
 def load_dists(weights: str | Path | None = None) -> Metric:
-    """The metric `dists`. `weights`: of VGG-16, see `pretrained.load`, with its errors."""
-    return metric(pretrained.load("vgg16", weights))
+    """The metric `dists`. `weights`: of VGG-16, as for `features.torchvision.load`."""
+    return metric(torchvision.load("vgg16", weights))

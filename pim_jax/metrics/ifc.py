@@ -20,7 +20,8 @@ from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import banded, bounds, colour, pyramids
+from pim_jax.ops import bounds, colour, pyramids
+from pim_jax.ops.fast_cpu import banded
 
 MINIMUM_SIZE = 65
 _ORDER, _ORIENTATIONS = 5, (0, 3)

@@ -28,9 +28,10 @@ import flax.struct
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax import heads as head_functions
-from pim_jax import pretrained, torch_files
-from pim_jax.backbones import MINIMUM_SIZE, Backbone, normalise, taps
+from pim_jax.features import linear_weights as head_functions
+from pim_jax.features import torchvision
+from pim_jax.features.backbones import MINIMUM_SIZE, Backbone, normalise, taps
+from pim_jax.io import torch_files
 from pim_jax.metric import Metric, check_images, compiled, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.ops import bounds
@@ -172,7 +173,7 @@ def metric(
     Args:
       network: 'alex', 'vgg' or 'squeeze'.
       version: '0.1', '0.0' or 'baseline'.
-      backbone: as from `pretrained.load` or `backbones.random_params`.
+      backbone: as from `features.torchvision.load` or `backbones.random_params`.
       heads: w of each layer >= 0, in place of the published ones.
       name: of the metric.
 
@@ -260,7 +261,7 @@ def _checked(
 @functools.cache
 def _packaged() -> dict[str, np.ndarray]:
     folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
-    return pretrained.read_npz(folder / "lpips_heads.npz")
+    return torchvision.read_npz(folder / "lpips_heads.npz")
 
 
 def _loader(network: str, version: str) -> Callable[..., LpipsMetric]:
@@ -269,13 +270,13 @@ def _loader(network: str, version: str) -> Callable[..., LpipsMetric]:
     }[version]  # fmt: skip
 
     def load(weights: str | Path | None = None) -> LpipsMetric:
-        backbone = pretrained.load(TRUNKS[network].backbone, weights)
+        backbone = torchvision.load(TRUNKS[network].backbone, weights)
         loaded = metric(network, version, backbone=backbone, name=name)
         return dataclasses.replace(loaded, version=ABOUT[name].version)
 
     load.__doc__ = (
         f"The metric `{name}`, {ABOUT[name].reference}. `weights`: of its backbone, see "
-        "`pretrained.load`, which has the errors."
+        "`features.torchvision.load`, which has the errors."
     )
     return load
 

@@ -19,7 +19,8 @@ from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import banded, colour, pyramids
+from pim_jax.ops import colour, pyramids
+from pim_jax.ops.fast_cpu import banded
 
 _TAPS = (0.05, 0.25, 0.4, 0.25, 0.05)
 

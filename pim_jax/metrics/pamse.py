@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 
 from pim_jax.metrics import pixel, weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import banded, colour
+from pim_jax.ops import colour
+from pim_jax.ops.fast_cpu import banded
 
 WINDOW = 7
 _WEIGHTS = banded.gaussian(WINDOW, sigma=0.8)

@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax import torch_files
-from pim_jax.backbones import max_pool
+from pim_jax.features.backbones import max_pool
+from pim_jax.io import torch_files
+from pim_jax.io.checks import checked
 from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
-from pim_jax.metrics.given import checked
-from pim_jax.ops import convolution
+from pim_jax.ops.fast_cpu import convolution
 from pim_jax.ops.windows import windows
 
 PATCH = 64  # pixels; windows of this side are scored
@@ -72,7 +72,7 @@ def from_published(
       source: where it is from, for messages.
 
     Raises:
-      ValueError: as `given.checked`.
+      ValueError: as `io.checks.checked`.
     """
     state, vector = dict(state), "ref_score_subtract.weight"
     if vector in state and np.shape(state[vector]) == (1,):

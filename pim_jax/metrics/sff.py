@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax import pretrained
+from pim_jax.features import torchvision
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import roots, similarity, windows
@@ -39,7 +39,7 @@ _TIED = 1e-3
 def features() -> Float[np.ndarray, "8 8 8 3"]:
     """The learned matrix: feature, row, column, channel; for pixels in 0 to 255."""
     folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
-    return pretrained.read_npz(folder / "sff_features.npz")["features"]
+    return torchvision.read_npz(folder / "sff_features.npz")["features"]
 
 
 def sff(

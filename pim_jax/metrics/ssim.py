@@ -15,8 +15,9 @@ from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import averaging, banded, bounds, colour
-from pim_jax.ops.one_by_one import one_by_one
+from pim_jax.ops import averaging, bounds, colour
+from pim_jax.ops.fast_cpu import banded
+from pim_jax.ops.fast_cpu.one_by_one import one_by_one
 from pim_jax.ops.similarity import either
 
 WINDOW = 11

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import banded, bounds, colour
+from pim_jax.ops import bounds, colour
+from pim_jax.ops.fast_cpu import banded
 
 MINIMUM_SIZE = 41
 _WINDOWS = tuple(banded.gaussian(size, size / 5) for size in (17, 9, 5, 3))

@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import averaging, colour, resizing
+from pim_jax.ops.fast_cpu.one_by_one import one_by_one
 from pim_jax.ops.gradients import scharr_magnitude
-from pim_jax.ops.one_by_one import one_by_one
 from pim_jax.ops.phase_congruency import frequencies
 from pim_jax.ops.roots import power_loss, root
 from pim_jax.ops.similarity import dissimilarity, either

@@ -28,9 +28,9 @@ import optax
 import rich
 from rich.table import Table
 
-from codec_jax import convert
+from codec_jax import compressai
 from codec_jax.coding import range_coder
-from codec_jax.entropy import factorized, scales
+from codec_jax.entropy import factorized, gaussian_conditional
 from codec_jax.models.codec import Codec
 from codec_jax.models.config import CodecConfig
 from codec_jax.trained import TrainedCodec
@@ -99,7 +99,7 @@ class Reference:
 
 def trained(state: Path) -> TrainedCodec:
     """A codec of ours with CompressAI's weights and tables."""
-    found = convert.read_compressai(state)
+    found = compressai.read_compressai(state)
     return TrainedCodec(
         found.name,
         found.config,
@@ -118,7 +118,9 @@ def untrained(sizes: Sizes) -> TrainedCodec:
     params: Any = jax.jit(codec.init)(key, images, jnp.zeros(1))["params"]
     prior = factorized.Factorized(sizes.filters, config.factorized_filters)
     tables = factorized.make_tables(params["prior"], prior)
-    return TrainedCodec("untrained", config, params, (), tables, scales.make_tables())
+    return TrainedCodec(
+        "untrained", config, params, (), tables, gaussian_conditional.make_tables()
+    )
 
 
 def _config(sizes: Sizes) -> CodecConfig:

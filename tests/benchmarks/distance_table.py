@@ -27,8 +27,8 @@ from rich.table import Table
 import pim_jax
 from pim_jax import distributions, metric
 from pim_jax.data import frame_pairs, frame_runs, video
-from pim_jax.metric import PimMetric, Representation, untrained
-from pim_jax.model import ModelConfig
+from pim_jax.pim.distance import PimMetric, Representation, untrained
+from pim_jax.pim.model import ModelConfig
 
 Compare = Callable[[Representation, Representation, jax.Array], jax.Array]
 

@@ -21,7 +21,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="File sizes beside the model's bits.")
     parser.add_argument("--images_dir", required=True)
-    parser.add_argument("--codec", default=codec_jax.weights.DEFAULT)
+    parser.add_argument("--codec", default=codec_jax.loading.DEFAULT)
     parser.add_argument("--limit", type=int, default=0, help="images, 0 for all")
     given = parser.parse_args()
     codec = codec_jax.load(given.codec)

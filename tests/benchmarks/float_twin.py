@@ -17,7 +17,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from codec_jax import weights
+from codec_jax import loading
 from codec_jax.models import integer
 from codec_jax.models.config import CodecConfig
 from pim_jax.training import checkpoint, run_config
@@ -48,10 +48,10 @@ def main() -> None:
     options = parser.parse_args()
     config = json.loads((options.run / run_config.FILE).read_text())
     params = jax.tree.map(jnp.asarray, checkpoint.read_parameters(options.run))
-    codec = weights.freeze(
+    codec = loading.freeze(
         *twin(params, CodecConfig.from_dict(config["model"])), name="float-twin"
     )
-    weights.save(codec, options.out, {"twin of": config})
+    loading.save(codec, options.out, {"twin of": config})
 
 
 if __name__ == "__main__":

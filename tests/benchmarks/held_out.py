@@ -12,16 +12,20 @@ import argparse
 
 import numpy as np
 
-from codec_jax import data, evaluate, task, weights
+from codec_jax import loading
+from codec_jax.evaluation import bjontegaard
+from codec_jax.tasks import codec
+from pim_jax import losses
+from pim_jax.data import image_crops
 
 
-def curve(scores: dict[str, float], name: str) -> evaluate.Curve:
+def curve(scores: dict[str, float], name: str) -> bjontegaard.Curve:
     """Rate against PSNR, or against another metric on a logarithmic scale."""
     rates = range(sum(key.startswith("bpp_") for key in scores))
     bpp, values = (
         np.array([[scores[f"{key}_{rate}"]] for rate in rates]) for key in ("bpp", name)
     )
-    return evaluate.rate_points(
+    return bjontegaard.rate_points(
         bpp, values if name == "psnr" else -10 * np.log10(values)
     )
 
@@ -36,13 +40,16 @@ def main() -> None:
     )
     parser.add_argument("--crop", type=int, default=176, help="side in pixels")
     given = parser.parse_args()
-    pictures = [data.read_pixels(path) for path in data.find_images(given.images_dir)]
-    crops = data.validation_crops(pictures, len(pictures), given.crop)
-    distortion = task.make_distortion(given.metric, (1.0,))
+    pictures = [
+        image_crops.read_pixels(path)
+        for path in image_crops.find_images(given.images_dir)
+    ]
+    crops = image_crops.validation_crops(pictures, len(pictures), given.crop)
+    distortion = losses.make_distortion(given.metric, (1.0,))
     found = {}
     for name in given.codecs.split(","):
-        params, model = weights.to_train_further(name)
-        found[name] = task.validation_scores(params, model, crops, distortion)
+        params, model = loading.to_train_further(name)
+        found[name] = codec.validation_scores(params, model, crops, distortion)
         for key in ("bpp", "psnr", given.metric):
             values = (found[name][f"{key}_{i}"] for i in range(len(model.lambdas)))
             print(f"{name}: {key}", *(f"{value:.4g}" for value in values), flush=True)
@@ -50,7 +57,7 @@ def main() -> None:
     for name in others:
         for key in ("psnr", given.metric):
             pair = (curve(found[which], key) for which in (anchor, name))
-            print(f"{name}, BD-rate by {key}: {evaluate.bd_rate(*pair):+.2f} %")
+            print(f"{name}, BD-rate by {key}: {bjontegaard.bd_rate(*pair):+.2f} %")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def read(codec: codec_jax.TrainedCodec, path: Path) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="What hostile files cost.")
-    parser.add_argument("--codec", default=codec_jax.weights.DEFAULT)
+    parser.add_argument("--codec", default=codec_jax.loading.DEFAULT)
     parser.add_argument("--read", type=Path, help="only this file, in this process")
     given = parser.parse_args()
     codec = codec_jax.load(given.codec)

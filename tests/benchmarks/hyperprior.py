@@ -22,7 +22,7 @@ import scipy.ndimage
 from rich.table import Table
 
 import codec_jax
-from codec_jax.entropy import scales
+from codec_jax.entropy import gaussian_conditional
 from codec_jax.models.codec import Codec
 from codec_jax.trained import Latents
 from pim_jax.data import images
@@ -73,7 +73,13 @@ def bits_of_latents(latents: list[Latents]) -> tuple[float, float, float]:
     every = np.concatenate([y.reshape(-1, y.shape[-1]) for y in values])
     energy = np.mean(np.square(every), 0)
     coded = sum(
-        -float(jnp.sum(scales.log2_mass(np.float32(x.symbols), np.float32(x.rows))))
+        -float(
+            jnp.sum(
+                gaussian_conditional.log2_mass(
+                    np.float32(x.symbols), np.float32(x.rows)
+                )
+            )
+        )
         for x in latents
     )
     return (
@@ -93,11 +99,12 @@ def _bits_by_neighbours(y: np.ndarray, energy: np.ndarray) -> float:
     square = np.square(y)
     nine = 9 * scipy.ndimage.uniform_filter(square, (3, 3, 1), mode="nearest")
     variance = (1 - _OWN) * (nine - square) / 8 + _OWN * energy
-    scale = np.maximum(np.sqrt(np.maximum(variance, 0)), scales.SMALLEST)
+    scale = np.maximum(np.sqrt(np.maximum(variance, 0)), gaussian_conditional.SMALLEST)
     index = jnp.minimum(
-        jnp.round(scales.index_of(jnp.asarray(scale))), scales.COUNT - 1
+        jnp.round(gaussian_conditional.index_of(jnp.asarray(scale))),
+        gaussian_conditional.COUNT - 1,
     )
-    return -float(jnp.sum(scales.log2_mass(jnp.asarray(y), index)))
+    return -float(jnp.sum(gaussian_conditional.log2_mass(jnp.asarray(y), index)))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,12 @@ import sys
 import numpy as np
 from jaxtyping import Float
 
-from codec_jax import data, objective, task, weights
+from codec_jax import loading
 from codec_jax.models.config import LAMBDAS
-from pim_jax import named
+from codec_jax.tasks import codec
+from pim_jax import losses
+from pim_jax.data import image_crops
+from pim_jax.evaluation import named
 
 _AT_ONCE = 2
 
@@ -42,24 +45,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The scale of lambda for distortions.")
     parser.add_argument("--images_dir", required=True, help="folders with commas")
     parser.add_argument("--metric", required=True, help="names, also NAME=WEIGHTS")
-    parser.add_argument("--codec", default=weights.DEFAULT)
+    parser.add_argument("--codec", default=loading.DEFAULT)
     parser.add_argument("--crops", type=int, default=32)
     parser.add_argument("--crop", type=int, default=256, help="side in pixels")
     given = parser.parse_args()
-    params, model = weights.to_train_further(given.codec)
+    params, model = loading.to_train_further(given.codec)
     if len(model.lambdas) < 3:
         sys.exit(f"{given.codec} has {len(model.lambdas)} rates, too few for slopes")
-    metrics = {"mse": objective.squared_error, **named.by_name(given.metric)}
-    measured = task.Distortion((*metrics,), (*metrics.values(),), (1.0,) * len(metrics))
-    files = data.find_images(given.images_dir)
+    metrics = {"mse": losses.squared_error, **named.by_name(given.metric)}
+    measured = losses.Distortion(
+        (*metrics,), (*metrics.values(),), (1.0,) * len(metrics)
+    )
+    files = image_crops.find_images(given.images_dir)
     chosen = [files[i * len(files) // given.crops] for i in range(given.crops)]
-    pictures = [data.read_pixels(path) for path in chosen]
-    crops = data.validation_crops(pictures, given.crops, given.crop)
+    pictures = [image_crops.read_pixels(path) for path in chosen]
+    crops = image_crops.validation_crops(pictures, given.crops, given.crop)
     print(f"{given.codec}, {len(crops)} crops of {given.crop} pixels", flush=True)
     sizes, values = [], []
     for rate in range(len(model.lambdas)):
         parts = [
-            task.rounded(params, model, measured, crops[i : i + _AT_ONCE], rate)
+            codec.rounded(params, model, measured, crops[i : i + _AT_ONCE], rate)
             for i in range(0, len(crops), _AT_ONCE)
         ]
         sizes.append(np.mean([bpp for bpp, _, _ in parts]))

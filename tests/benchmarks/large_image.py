@@ -35,7 +35,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="A large image, there and back.")
     parser.add_argument("--side", type=int, default=8000, help="pixels")
-    parser.add_argument("--codec", default=codec_jax.weights.DEFAULT)
+    parser.add_argument("--codec", default=codec_jax.loading.DEFAULT)
     given = parser.parse_args()
     codec = codec_jax.load(given.codec)
     image = picture(given.side)

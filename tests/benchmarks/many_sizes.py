@@ -22,7 +22,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Many sizes in one process.")
     parser.add_argument("--count", type=int, default=30)
-    parser.add_argument("--codec", default=codec_jax.weights.DEFAULT)
+    parser.add_argument("--codec", default=codec_jax.loading.DEFAULT)
     given = parser.parse_args()
     codec = codec_jax.load(given.codec)
     sizes = np.random.default_rng(0).integers(64, 800, (given.count, 2))

@@ -26,9 +26,10 @@ import numpy as np
 import rich
 from rich.table import Table
 
-from pim_jax import backbones, pretrained, published
+from pim_jax.features import backbones, torchvision
 from pim_jax.metric import Metric
 from pim_jax.metrics import ABOUT, METRICS
+from pim_jax.pim import published
 from tests.benchmarks import speed, timing
 
 REFERENCE = Path(__file__).with_name("metric_reference.py")
@@ -120,7 +121,7 @@ def loaded(names: Sequence[str]) -> tuple[dict[str, Metric], list[str]]:
                 # On random weights it is as fast as on trained ones.
                 with tempfile.TemporaryDirectory() as folder:
                     path = Path(folder) / "random.npz"
-                    pretrained.write(path, backbones.random_params(backbone))
+                    torchvision.write(path, backbones.random_params(backbone))
                     found[name] = METRICS[name](path)
             else:
                 found[name] = METRICS[name]()

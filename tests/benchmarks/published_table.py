@@ -16,8 +16,8 @@ import rich
 from rich.table import Table
 
 import pim_jax
-from pim_jax import shipped, weight_files
 from pim_jax.data import distortions, photographs
+from pim_jax.pim import checkpoints, packaged
 from tests.benchmarks import tensorflow_reference
 
 _DRAWS = 12  # of distances that are random
@@ -63,7 +63,7 @@ def compare(name: str, a: jax.Array, b: jax.Array) -> Comparison:
 
     Raises: ImportError without TensorFlow.
     """
-    params, config = weight_files.read(shipped.folder_of(name))
+    params, config = checkpoints.read(packaged.folder_of(name))
     published, metric = tensorflow_reference.make(params, config), pim_jax.load(name)
     with jax.default_matmul_precision("highest"):
         if config.components == 1:
@@ -85,7 +85,7 @@ def main() -> None:
     table = Table(
         "metric", "pairs", "distances", "largest relative difference", "in errors"
     )
-    for name in shipped.SHIPPED:
+    for name in packaged.SHIPPED:
         found = compare(name, *photograph_pairs())
         difference = np.abs(found.ours - found.published)
         random = found.error.any()

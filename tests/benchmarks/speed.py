@@ -28,9 +28,10 @@ import rich
 from rich.table import Table
 
 from configs import pim
-from pim_jax import task
-from pim_jax.metric import Metric, untrained
-from pim_jax.model import ModelConfig
+from pim_jax.metric import Metric
+from pim_jax.pim.distance import untrained
+from pim_jax.pim.model import ModelConfig
+from pim_jax.tasks import pim as pim_task
 from pim_jax.training import page
 from tests.benchmarks import tensorflow_reference, timing
 
@@ -157,7 +158,7 @@ def training(variant: str, changes: dict[str, Any], plan: Plan) -> list[Entry]:
     with config.unlocked():
         config.update_from_flattened_dict(changes)
         config.devices = 1
-    made = task.make(config)
+    made = pim_task.make(config)
     state, key = made.init(jax.random.key(0)), jax.random.key(1)
     batches = made.batches(0, 1, 0)
     batch = next(batches)

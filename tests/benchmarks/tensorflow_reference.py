@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from pim_jax.model import ModelConfig
 from pim_jax.ops import pyramids
+from pim_jax.pim.model import ModelConfig
 
 Distance = Callable[[Any, Any], Any]
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pim_jax.metric import represent, untrained
-from pim_jax.model import ModelConfig, Pim
+from pim_jax.pim.distance import represent, untrained
+from pim_jax.pim.model import ModelConfig, Pim
 from tests.benchmarks import speed, tensorflow_reference, timing
 
 

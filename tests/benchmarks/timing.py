@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from pim_jax.model import VARIANTS, ModelConfig, pyramid
+from pim_jax.pim.model import VARIANTS, ModelConfig, pyramid
 
 Call = Callable[[], Any]
 

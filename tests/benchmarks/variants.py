@@ -24,8 +24,8 @@ from rich.table import Table
 
 from pim_jax import distributions
 from pim_jax.distributions import Mixture
-from pim_jax.model import Cnn, ModelConfig
-from pim_jax.ops import convolution
+from pim_jax.ops.fast_cpu import convolution
+from pim_jax.pim.model import Cnn, ModelConfig
 from tests.benchmarks import timing
 
 Convolution = Callable[[Array, Array], Array]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codec_jax import image_files, weights
+from codec_jax import image_files, loading
 from codec_jax.coding.bitstream import Packet, pack, unpack
 from codec_jax.trained import TrainedCodec
 
@@ -157,7 +157,7 @@ def main(
     parser.add_argument("--codec", help="a name, or a file or folder of weights")
     options = parser.parse_args(arguments)
     if options.codec:
-        codec = weights.load(options.codec)
+        codec = loading.load(options.codec)
         decode, samples = decoder_of(codec), samples_of(codec)
     rng = np.random.default_rng(options.seed)
     report = run(decode, samples, options.count, rng)

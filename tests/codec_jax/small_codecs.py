@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from codec_jax import convert, task, weights
+from codec_jax import compressai, loading
 from codec_jax import quadtree_codec as quadtree_files
 from codec_jax.models.config import CodecConfig
 from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
+from codec_jax.tasks import codec as codec_task
 from codec_jax.trained import TrainedCodec
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -41,7 +42,7 @@ def config_of(kind: str) -> CodecConfig:
 def random_params(kind: str, seed: int = 0) -> dict:
     """As training starts, but with priors and hyperpriors that differ by channel."""
     rng = np.random.default_rng(seed)
-    params = task.init_params(config_of(kind), jax.random.key(seed))
+    params = codec_task.init_params(config_of(kind), jax.random.key(seed))
 
     def moved(leaf: jax.Array) -> np.ndarray:
         return np.asarray(leaf) + rng.normal(0, 0.2, leaf.shape).astype(np.float32)
@@ -56,10 +57,10 @@ def random_params(kind: str, seed: int = 0) -> dict:
 def codec(kind: str) -> TrainedCodec:
     """One of KINDS, or one of CompressAI with a single rate, by the file's name."""
     if kind in KINDS:
-        return weights.freeze(random_params(kind), config_of(kind), "small")
+        return loading.freeze(random_params(kind), config_of(kind), "small")
     with np.load(GOLDEN / f"compressai_{kind}.npz") as stored:
         state = {k[6:]: stored[k] for k in stored if k.startswith("param/")}
-    found = convert.from_compressai(state)
+    found = compressai.from_compressai(state)
     return TrainedCodec(
         "theirs", found.config, found.params, (), found.prior_tables, found.scale_tables
     )

@@ -18,9 +18,9 @@ import PIL.ImageCms
 import pytest
 
 import pim_jax
-from codec_jax import cli, cli_files, image_files, weights
-from codec_jax.classical import CLASSICAL
+from codec_jax import cli, cli_files, image_files, loading
 from codec_jax.coding import bitstream, range_coder, tensorflow_engine
+from codec_jax.evaluation.classical import CLASSICAL
 from pim_jax.training import run_config
 from tests.codec_jax import small_codecs
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     """A codec, another, a picture, and the picture's file."""
     folder = tmp_path_factory.mktemp("cli")
     for name, kind in (("codec", "factorized"), ("other", "bmshj2018-factorized")):
-        weights.save(small_codecs.codec(kind), folder / f"{name}.npz", {})
+        loading.save(small_codecs.codec(kind), folder / f"{name}.npz", {})
     pixels = small_codecs.picture(np.random.default_rng(0), *SIZE)
     PIL.Image.fromarray(pixels).save(folder / "photo.png")
     data = small_codecs.codec("factorized").compress(pixels)
@@ -69,7 +69,7 @@ def assert_one_line_error(result, *parts, status=1):
 
 
 def test_there_and_back(run, tmp_path):
-    pixels, codec = image_files.read("photo.png").pixels, weights.load("codec.npz")
+    pixels, codec = image_files.read("photo.png").pixels, loading.load("codec.npz")
     """With one line for each file, and one of warning: a codec that is not trained."""
     out, back = tmp_path / "photo.cjx", tmp_path / "photo.tiff"
     status, shown, error = run("compress", "photo.png", out, "--codec=codec.npz")
@@ -95,7 +95,7 @@ def test_rates_and_targets(run, tmp_path, option, value):
     out = tmp_path / "a.cjx"
     flag = f"--{option.replace('_', '-')}={value}"
     assert run("compress", "photo.png", out, "--codec=codec.npz", flag)[0] == 0
-    codec, pixels = weights.load("codec.npz"), image_files.read("photo.png").pixels
+    codec, pixels = loading.load("codec.npz"), image_files.read("photo.png").pixels
     assert out.read_bytes() == codec.compress(pixels, **{option: value})
 
 
@@ -170,7 +170,7 @@ def test_streams(monkeypatch, folder):
     data = through(monkeypatch, picture, "compress", "-", "-", "--codec=codec.npz")
     assert data == (folder / "photo.cjx").read_bytes()
     image = through(monkeypatch, data, "decompress", "-", "-", "--codec=codec.npz")
-    expected = weights.load("codec.npz").decompress(data)
+    expected = loading.load("codec.npz").decompress(data)
     np.testing.assert_array_equal(image_files.read(io.BytesIO(image)).pixels, expected)
     arguments = ("decompress", "photo.cjx", "-", "--codec=codec.npz", "--format=webp")
     image = through(monkeypatch, b"", *arguments)
@@ -192,7 +192,7 @@ def test_processes_in_a_pipe(folder):
             capture_output=True,
             check=True,
         ).stdout
-    expected = weights.load("codec.npz").decompress((folder / "photo.cjx").read_bytes())
+    expected = loading.load("codec.npz").decompress((folder / "photo.cjx").read_bytes())
     np.testing.assert_array_equal(image_files.read(io.BytesIO(data)).pixels, expected)
 
 
@@ -219,10 +219,10 @@ def test_models(run, monkeypatch, folder, tmp_path):
     data = (folder / "codec.npz").read_bytes()
     (tmp_path / "packaged").mkdir()
     (tmp_path / "packaged" / "x.npz").write_bytes(data)
-    monkeypatch.setattr(weights.resources, "files", lambda package: tmp_path)
-    sha256 = weights.hashlib.sha256(data).hexdigest()
+    monkeypatch.setattr(loading.resources, "files", lambda package: tmp_path)
+    sha256 = loading.hashlib.sha256(data).hexdigest()
     (tmp_path / "packaged" / "x.sha256").write_text(f"{sha256}  x.npz\n")
-    monkeypatch.setattr(weights, "PACKAGED", {"small": "x.npz"})
+    monkeypatch.setattr(loading, "PACKAGED", {"small": "x.npz"})
     out = run("models")[1]
     for part in ("small", "bls2017", "0 to 2"):
         assert part in out
@@ -239,8 +239,8 @@ def test_convert(run, tmp_path):
     status, _, error = run("convert", tmp_path / "theirs.npz", out, "--name=theirs")
     assert (status, error) == (0, "")
     expected = small_codecs.codec("mbt2018-mean").fingerprint
-    assert weights.load(out).fingerprint == expected
-    assert weights.about(out) == {"source": str(tmp_path / "theirs.npz")}
+    assert loading.load(out).fingerprint == expected
+    assert loading.about(out) == {"source": str(tmp_path / "theirs.npz")}
     packed = tmp_path / "a.cjx"
     assert run("compress", "photo.png", packed, "--codec", out)[0] == 0
     assert run("decompress", packed, tmp_path / "a.png", "--codec", out) == (0, "", "")
@@ -394,7 +394,7 @@ def test_folders_and_lists(run, tmp_path, folder):
     assert found["files"][0]["width"] == 83
     assert "no.cjx" in found["files"][3]["error"]
     assert found["summary"]["done"] == 3
-    expected = weights.load("codec.npz").decompress(data)
+    expected = loading.load("codec.npz").decompress(data)
     for entry in found["files"][:3]:
         pixels = image_files.read(entry["out"]).pixels
         np.testing.assert_array_equal(pixels, expected)
@@ -424,14 +424,14 @@ def test_json(run, tmp_path, folder):
     (entry,) = json.loads(shown)["files"]
     size = (folder / "photo.cjx").stat().st_size
     assert (status, entry["bytes"], entry["height"]) == (0, size, 45)
-    pixels, codec = image_files.read("photo.png").pixels, weights.load("codec.npz")
+    pixels, codec = image_files.read("photo.png").pixels, loading.load("codec.npz")
     seen = codec.decompress(out.read_bytes())
     error = np.mean(np.square(pixels.astype(np.float64) - seen))
     assert entry["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
     found = json.loads(run("info", out, "--json")[1])
     assert (found["bytes"], found["codec"], found["extras"]) == (size, "small", {})
     names = [codec["name"] for codec in json.loads(run("models", "--json")[1])]
-    assert names == list(weights.PACKAGED)
+    assert names == list(loading.PACKAGED)
 
 
 def test_strip_leaves_out_where_a_picture_was_taken(run, tmp_path, folder):
@@ -606,7 +606,7 @@ def test_a_file_of_other_weights_with_the_same_name(run, tmp_path):
     old = small_codecs.codec("factorized")
     params = old.params | {"log_gain": old.params["log_gain"] + 1}
     codec = dataclasses.replace(old, params=params)
-    weights.save(codec, tmp_path / "new.npz", {})
+    loading.save(codec, tmp_path / "new.npz", {})
     assert_one_line_error(
         run("decompress", "photo.cjx", "a.png", "--codec", tmp_path / "new.npz"),
         f"this is 'small' {codec.fingerprint.hex()}",

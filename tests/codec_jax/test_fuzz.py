@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from codec_jax import weights
+from codec_jax import loading
 from codec_jax.coding.bitstream import pack, unpack
 from tests.codec_jax import fuzz, small_codecs
 
@@ -56,7 +56,7 @@ def test_hostile_numbers_that_are_coded_rightly(kind):
 
 
 def test_as_a_command(capsys, tmp_path):
-    weights.save(small_codecs.codec("factorized"), tmp_path / "codec.npz", {})
+    loading.save(small_codecs.codec("factorized"), tmp_path / "codec.npz", {})
     assert fuzz.main([f"--codec={tmp_path / 'codec.npz'}", "--count=300"]) == 0
     assert "written by codec" in capsys.readouterr().out
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from codec_jax import image_files, weights
+from codec_jax import image_files, loading
 from codec_jax.coding import bitstream
 from tests.golden import coded_files
 
@@ -12,7 +12,7 @@ from tests.golden import coded_files
 def test_earlier_files(case):
     """Pixels within a level, as other versions of JAX sum in another order."""
     data = (coded_files.FOLDER / f"{case.name}.cjx").read_bytes()
-    codec, image = weights.load(case.codec), coded_files.picture(case)
+    codec, image = loading.load(case.codec), coded_files.picture(case)
     with np.load(coded_files.PIXELS) as stored:
         expected = stored[case.name]
     found = codec.decompress(data)

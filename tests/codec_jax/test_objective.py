@@ -8,6 +8,7 @@ import pytest
 import pim_jax
 from codec_jax import objective
 from codec_jax.models.config import LAMBDAS
+from pim_jax import losses
 from pim_jax.metrics import METRICS
 
 
@@ -23,10 +24,10 @@ def pair():
 def test_squared_error_is_that_of_8_bit_numbers(pair):
     images, decoded = (np.float64(x) for x in pair)
     expected = np.mean((255 * images - 255 * decoded) ** 2, (1, 2, 3))
-    found = objective.squared_error(*pair)
+    found = losses.squared_error(*pair)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     black = jnp.zeros((1, 2, 2, 3))
-    np.testing.assert_allclose(objective.squared_error(black, black + 1 / 255), 1, 1e-6)
+    np.testing.assert_allclose(losses.squared_error(black, black + 1 / 255), 1, 1e-6)
 
 
 def test_the_lagrangian_is_compressais(pair):
@@ -34,9 +35,7 @@ def test_the_lagrangian_is_compressais(pair):
     bpp, weight = jnp.asarray([0.3, 1.0, 0.1]), 0.013
     mse = np.mean((np.float64(pair[0]) - pair[1]) ** 2)
     expected = np.mean(bpp) + weight * 255**2 * mse
-    found = objective.lagrangian(
-        bpp, objective.squared_error(*pair), jnp.full(3, weight)
-    )
+    found = objective.lagrangian(bpp, losses.squared_error(*pair), jnp.full(3, weight))
     assert found.shape == ()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -99,7 +98,7 @@ def test_lambdas_of_one_error_on_two_scales(pair):
     """The metric 'psnr' is the squared error of images in [0, 1]."""
     one, other = (objective.lambdas_for(n, LAMBDAS[:2]) for n in ("mse", "psnr"))
     images = [jnp.tile(x, (1, 2, 2, 1)).clip(0, 1) for x in pair]
-    error, small = objective.squared_error(*images), pim_jax.load("psnr")(*images)
+    error, small = losses.squared_error(*images), pim_jax.load("psnr")(*images)
     for a, b in zip(one, other, strict=True):
         np.testing.assert_allclose(a * error, b * small, rtol=1e-5)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from codec_jax import weights
+from codec_jax import loading
 from tests.golden import coded_files
 
 CASES = [case for case in coded_files.CASES if case.height == 17]
@@ -31,11 +31,11 @@ def test_the_same_with_64_bits_and_strict_promotion(case):
     data = (coded_files.FOLDER / f"{case.name}.cjx").read_bytes()
     image = coded_files.picture(case)
     batch = np.float32(image[None]) / np.float32(255)
-    plain = weights.load(case.codec)
+    plain = loading.load(case.codec)
     expected = plain.decompress(data)
     seen, bits = plain.reconstruct(batch, case.rate)
     with wide_and_strict():
-        codec = weights.load(case.codec)
+        codec = loading.load(case.codec)
         assert codec.fingerprint == plain.fingerprint
         assert codec.compress(image, case.rate) == data
         np.testing.assert_array_equal(codec.decompress(data), expected)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from codec_jax import quadtree_codec, weights
+from codec_jax import loading, quadtree_codec
 from codec_jax.coding import bitstream
-from codec_jax.tiling import Tiles
+from codec_jax.inference.tiling import Tiles
 from tests.codec_jax import small_codecs
 from tests.golden import coded_files, quadtree_file
 
@@ -85,8 +85,8 @@ def test_progress(codec, monkeypatch):
 
 
 def test_weights_are_written_and_read(codec, tmp_path):
-    weights.save(codec, tmp_path / "small.npz", {})
-    loaded = weights.load(tmp_path / "small.npz")
+    loading.save(codec, tmp_path / "small.npz", {})
+    loaded = loading.load(tmp_path / "small.npz")
     assert isinstance(loaded, quadtree_codec.QuadtreeCodec)
     assert loaded.fingerprint == codec.fingerprint
     picture = image(40, 40)
@@ -138,9 +138,9 @@ def test_damaged_weights_are_refused(codec, tmp_path, monkeypatch, change, messa
     monkeypatch.setattr(
         quadtree_codec.QuadtreeCodec, "arrays", lambda self: arrays, raising=True
     )
-    weights.save(codec, tmp_path / "bad.npz", {})
+    loading.save(codec, tmp_path / "bad.npz", {})
     with pytest.raises(ValueError, match=message):
-        weights.load(tmp_path / "bad.npz")
+        loading.load(tmp_path / "bad.npz")
 
 
 def test_straight_through_gradients(codec):
@@ -156,7 +156,7 @@ def test_straight_through_gradients(codec):
 
 
 def test_the_codec_that_ships_reads_its_earlier_files():
-    codec = weights.load(weights.DEFAULT)
+    codec = loading.load(loading.DEFAULT)
     with np.load(quadtree_file.FILE) as stored:
         data, expected = stored["data"].tobytes(), stored["pixels"]
     assert np.abs(codec.decompress(data).astype(int) - expected).max() <= 1

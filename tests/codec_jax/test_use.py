@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from codec_jax import image_files, programs, weights
+from codec_jax import image_files, loading
 from codec_jax.coding import bitstream
 from codec_jax.coding.bitstream import Packet
+from codec_jax.inference import programs
 from tests.golden import coded_files
 
 # All of these pictures have the same programs.
@@ -22,7 +23,7 @@ BATCH = np.float32(IMAGE[None]) / np.float32(255)
 
 @pytest.fixture(scope="module")
 def codec():
-    return weights.load("ms64")
+    return loading.load("ms64")
 
 
 @pytest.fixture(scope="module")

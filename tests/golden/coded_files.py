@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from codec_jax import weights
+from codec_jax import loading
 
 FOLDER = Path(__file__).parent
 PIXELS = FOLDER / "coded_files.npz"
@@ -73,7 +73,7 @@ def main() -> None:
     """Writes them."""
     found = {}
     for case in CASES:
-        codec = weights.load(case.codec)
+        codec = loading.load(case.codec)
         data = codec.compress(picture(case), case.rate, extras=case.extras)
         (FOLDER / f"{case.name}.cjx").write_bytes(data)
         found[case.name] = some_rows(codec.decompress(data))

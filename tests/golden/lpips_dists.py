@@ -54,18 +54,18 @@ def write_backbones(folder: Path, weights: Path | None = None) -> None:
     """Weights by the names of torchvision; random ones if none are given."""
     import flax.traverse_util
 
-    from pim_jax import backbones, pretrained
+    from pim_jax.features import backbones, torchvision
 
     for name in NETWORKS.values():
         if weights is None:
             params = backbones.random_params(name, SEED)
         elif (weights / f"{name}.ckpt").is_file():
-            params = pretrained.load(name, weights / f"{name}.ckpt")
+            params = torchvision.load(name, weights / f"{name}.ckpt")
         else:
             continue
         flat = flax.traverse_util.flatten_dict(params, sep="/")
         theirs = {}
-        for ours, key in pretrained.torchvision_names(name).items():
+        for ours, key in torchvision.torchvision_names(name).items():
             kernel = ours.endswith("kernel")
             theirs[key] = flat[ours].transpose(3, 2, 0, 1) if kernel else flat[ours]
         np.savez(folder / f"{name}.npz", **theirs)

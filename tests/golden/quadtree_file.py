@@ -8,7 +8,7 @@ Made once, with JAX 0.5.3; every later version has to read it. The picture is th
 
 import numpy as np
 
-from codec_jax import weights
+from codec_jax import loading
 from tests.golden import coded_files
 from tests.golden.coded_files import Case
 
@@ -18,7 +18,7 @@ FILE = coded_files.FOLDER / "qt256-64x48.npz"
 
 def main() -> None:
     """Writes it."""
-    codec = weights.load(CASE.codec)
+    codec = loading.load(CASE.codec)
     data = codec.compress(coded_files.picture(CASE), CASE.rate)
     np.savez_compressed(
         FILE, data=np.frombuffer(data, np.uint8), pixels=codec.decompress(data)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pim_jax.tensor_bundle import _masked_crc32c
+from pim_jax.io.tensor_bundle import _masked_crc32c
 
 _TYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "bool": 10, "float16": 19}
 

@@ -10,10 +10,12 @@ import PIL.Image
 import pytest
 
 import pim_jax
-from pim_jax import cli, pretrained, published, weight_files
-from pim_jax.initialization import init_params
+from pim_jax import cli
+from pim_jax.features import torchvision
 from pim_jax.metrics import ABOUT, METRICS
-from pim_jax.model import ModelConfig
+from pim_jax.pim import checkpoints, published
+from pim_jax.pim.initialization import init_params
+from pim_jax.pim.model import ModelConfig
 from pim_jax.training import checkpoint
 
 SMALL = ModelConfig(
@@ -34,7 +36,7 @@ def images(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     params = init_params(SMALL, jax.random.key(0))
-    weight_files.write(tmp_path / "weights", params, SMALL)
+    checkpoints.write(tmp_path / "weights", params, SMALL)
     return tmp_path / "weights"
 
 
@@ -139,8 +141,8 @@ def test_version(capsys):
 
 def test_convert(capsys, folder, tmp_path):
     assert run(capsys, "convert", folder, tmp_path / "out") == (0, "", "")
-    expected, config = weight_files.read(folder)
-    found, found_config = weight_files.read(tmp_path / "out")
+    expected, config = checkpoints.read(folder)
+    found, found_config = checkpoints.read(tmp_path / "out")
     assert found_config == config
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     result = run(capsys, "convert", folder, tmp_path / "out")
@@ -154,20 +156,20 @@ def test_convert(capsys, folder, tmp_path):
 
 def test_convert_to_half_the_size(capsys, folder, tmp_path):
     assert run(capsys, "convert", folder, tmp_path / "out", "--half") == (0, "", "")
-    expected, config = weight_files.read(folder)
-    found, found_config = weight_files.read(tmp_path / "out")
+    expected, config = checkpoints.read(folder)
+    found, found_config = checkpoints.read(tmp_path / "out")
     assert found_config == config
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-11, atol=1e-7),
         found,
         expected,
     )
-    with np.load(tmp_path / "out" / weight_files.ARRAYS) as arrays:
+    with np.load(tmp_path / "out" / checkpoints.ARRAYS) as arrays:
         assert {array.dtype for array in arrays.values()} == {np.dtype(np.float16)}
 
 
 def test_convert_a_step_of_a_run(capsys, folder, tmp_path):
-    run_folder, params = tmp_path / "run", weight_files.read(folder)[0]
+    run_folder, params = tmp_path / "run", checkpoints.read(folder)[0]
     with checkpoint.manager(run_folder, keep=2) as opened:
         for step in (1, 2):
             scaled = jax.tree.map(lambda x, step=step: np.asarray(step * x), params)
@@ -177,7 +179,7 @@ def test_convert_a_step_of_a_run(capsys, folder, tmp_path):
     for options, step in ((("--step", 1), 1), ((), 2)):
         out = tmp_path / f"out-{step}"
         assert run(capsys, "convert", run_folder, out, *options) == (0, "", "")
-        found, _ = weight_files.read(out)
+        found, _ = checkpoints.read(out)
         jax.tree.map(
             lambda x, y, step=step: np.testing.assert_array_equal(x, step * y),
             found,
@@ -201,7 +203,7 @@ def test_metrics(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PIM_JAX_CACHE", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "40")
     (tmp_path / "pim-1").mkdir()
-    (tmp_path / pretrained.FILES["alexnet"]).touch()
+    (tmp_path / torchvision.FILES["alexnet"]).touch()
     status, out, _ = run(capsys, "metrics")
     assert status == 0
     rows = {

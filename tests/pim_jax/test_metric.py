@@ -10,8 +10,9 @@ import pytest
 
 import pim_jax
 from pim_jax.data import frame_pairs, frame_runs
-from pim_jax.metric import Metric, untrained
-from pim_jax.model import ModelConfig
+from pim_jax.metric import Metric
+from pim_jax.pim.distance import untrained
+from pim_jax.pim.model import ModelConfig
 
 SMALL = ModelConfig(
     frontend="laplacian", num_scales=2, filters=(4, 3), z_dim=3, mixtures=3

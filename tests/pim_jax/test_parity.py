@@ -15,9 +15,11 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from pim_jax import convert, distributions, metric, weight_files
+from pim_jax import distributions
 from pim_jax.distributions import Mixture
-from pim_jax.model import ModelConfig, Pim, pyramid
+from pim_jax.pim import checkpoints
+from pim_jax.pim import distance as pim_distance
+from pim_jax.pim.model import ModelConfig, Pim, pyramid
 
 LEVELS = 8
 TOLERANCE = 1e-5
@@ -84,7 +86,7 @@ def distance_and_gradient(params, x, y, config: ModelConfig) -> Any:
     """The distance of each pair, and the gradient of their sum with respect to y."""
 
     def total(y):
-        distance = metric.distance(params, x, y, config)
+        distance = pim_distance.distance(params, x, y, config)
         return jnp.sum(distance), distance
 
     gradient, distance = jax.grad(total, has_aux=True)(y)
@@ -109,7 +111,7 @@ def levels_of(reference: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
 def case(request, shared) -> Case:
     components, size = request.param.split("-")
     folder = shared / "fixtures" / "pim"
-    params, config = weight_files.read(folder / f"tiny-{components}")
+    params, config = checkpoints.read(folder / f"tiny-{components}")
     with np.load(folder / f"tiny-{components}.npz") as arrays:
         reference = {
             name.partition("/")[2]: arrays[name]
@@ -199,8 +201,8 @@ def recipe(components: int) -> tuple[Any, ModelConfig]:
     """Random weights, drawn in the order of the published variable names."""
     config = ModelConfig(mixtures=components)
     names = {
-        convert.published_key(name, config): (name, shape)
-        for name, shape in convert.parameter_shapes(config).items()
+        published.published_key(name, config): (name, shape)
+        for name, shape in parameters.parameter_shapes(config).items()
     }
     random = np.random.RandomState(0)
     flat = {}
@@ -209,7 +211,7 @@ def recipe(components: int) -> tuple[Any, ModelConfig]:
         values = random.standard_normal(shape)
         scale = 0.1 if name.endswith("bias") else np.sqrt(2 / np.prod(shape[:-1]))
         flat[name] = (scale * values).astype(np.float32)
-    return convert.assemble(flat, config, "recipe"), config
+    return parameters.assemble(flat, config, "recipe"), config
 
 
 @functools.cache

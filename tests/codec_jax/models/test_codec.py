@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from codec_jax import ops
-from codec_jax.entropy import scales
+from codec_jax.entropy import gaussian_conditional
 from codec_jax.models import codec, transforms
 from codec_jax.models.codec import QUANTIZATIONS, Codec, quantize
 from codec_jax.models.config import MODELS
@@ -110,7 +110,9 @@ def test_without_keys_everything_is_rounded(name):
         assert 0 <= index.min() <= index.max() <= 63
         assert config.prior == "mean_scale" or not mean.any()
         symbols = jnp.round(y - mean)
-        bits = hyper_bits - scales.log2_mass(symbols, index).sum((1, 2, 3))
+        bits = hyper_bits - gaussian_conditional.log2_mass(symbols, index).sum(
+            (1, 2, 3)
+        )
         decoded = method(config, "synthesis", symbols + mean, rate)
     np.testing.assert_allclose(passed.images, decoded[:, :37, :50], atol=1e-4)
     np.testing.assert_allclose(passed.bits, bits, rtol=1e-4)

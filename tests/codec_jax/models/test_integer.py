@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from codec_jax import tiling
+from codec_jax.inference import tiling
 from codec_jax.models import integer
 from codec_jax.models.integer import Layer
 

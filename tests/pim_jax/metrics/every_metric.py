@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pim_jax import backbones
+from pim_jax.features import backbones
 from pim_jax.metric import Metric
 from pim_jax.metrics import ABOUT, METRICS, deepiqa, dists, lpips, pieapp
 

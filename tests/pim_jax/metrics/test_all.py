@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pim_jax import shipped
 from pim_jax.metrics import ABOUT, METRICS
+from pim_jax.pim import packaged
 
 # Loading these needs files that are not here.
 NEEDS_FILES = {name for name, about in ABOUT.items() if about.needs_download}
@@ -78,7 +78,7 @@ def test_wrong_input_is_refused(wave_pair, metric):
 
 
 def test_weights_are_refused(metric):
-    if metric.name in shipped.SHIPPED:
+    if metric.name in packaged.SHIPPED:
         pytest.skip("has weights")
     with pytest.raises(ValueError, match=f"{metric.name} has no weights"):
         METRICS[metric.name]("weights.npz")

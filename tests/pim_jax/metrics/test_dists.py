@@ -11,7 +11,7 @@ import pytest
 from golden import lpips_dists
 
 import pim_jax
-from pim_jax import backbones
+from pim_jax.features import backbones
 from pim_jax.metrics import ABOUT, dists
 
 TOLERANCE = 1e-5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pim_jax
-from pim_jax import torch_files
+from pim_jax.io import torch_files
 from pim_jax.metrics import ABOUT, deepiqa, pieapp
 from tests.golden import deepiqa as golden_deepiqa
 from tests.golden import networks

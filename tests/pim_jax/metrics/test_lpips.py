@@ -12,7 +12,7 @@ import torch_written
 from golden import lpips_dists
 
 import pim_jax
-from pim_jax import backbones, heads, pretrained
+from pim_jax.features import backbones, linear_weights, torchvision
 from pim_jax.metrics import ABOUT, METRICS, lpips
 
 TOLERANCE = 1e-5
@@ -106,7 +106,7 @@ def test_equals_the_package_with_other_weights(shared, part):
         expected = {k[len(part) + 1 :]: stored[k] for k in stored if k.startswith(part)}
     x, y = ((expected[k].transpose(0, 2, 3, 1) + 1) / 2 for k in "xy")
     metric = lpips.metric(
-        "alex", backbone=pretrained.from_torchvision("alexnet", state)
+        "alex", backbone=torchvision.from_torchvision("alexnet", state)
     )
     found = {
         "lpips": metric(x, y)[:, None, None, None],
@@ -159,7 +159,7 @@ def test_gradients_are_finite_at_zero_features(alex):
                 assert np.isfinite(found).all()
     zeros = jnp.zeros((1, 2, 2, 3))
     np.testing.assert_array_equal(
-        jax.grad(lambda f: heads.unit_length(f).sum())(zeros), 0
+        jax.grad(lambda f: linear_weights.unit_length(f).sum())(zeros), 0
     )
 
 
@@ -190,7 +190,7 @@ def test_a_metric_like_all_others(alex):
 
 def test_named_with_a_file_of_weights(tmp_path, trunk):
     path = tmp_path / "alexnet.npz"
-    pretrained.write(path, trunk["alex"])
+    torchvision.write(path, trunk["alex"])
     x, y = lpips_dists.images()
     values = {}
     for suffix in ("", "-v0.0", "-baseline"):

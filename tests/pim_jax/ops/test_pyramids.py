@@ -7,8 +7,8 @@ import pytest
 from pyrtools.pyramids.filters import steerable_filters as pyrtools_filters
 from scipy.signal import correlate2d
 
-from pim_jax.model import ModelConfig, Pim, pyramid
 from pim_jax.ops import pyramids
+from pim_jax.pim.model import ModelConfig, Pim, pyramid
 
 ORDERS = (0, 1, 3, 5)
 steerable = jax.jit(

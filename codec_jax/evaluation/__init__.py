@@ -1,0 +1,1 @@
+"""Codecs judged: rate, distortion, complexity, and classical codecs beside them."""

@@ -1,0 +1,1 @@
+"""Trained codecs at work: compiled programs, tiles, the search for a rate."""

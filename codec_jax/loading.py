@@ -1,0 +1,436 @@
+"""From a name or a file to a trained codec.
+
+A file `.npz` holds `about` (JSON: name, architecture, how it was trained) and the arrays
+of `TrainedCodec.arrays`: weights in 16 bits, the integer hyper-synthesis and the tables.
+Tables and integers are made once, by `freeze`; whoever loads a file takes them as they
+are.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import io
+import json
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from codec_jax import image_files, quadtree_codec
+from codec_jax.coding.tables import Tables
+from codec_jax.entropy import factorized, gaussian_conditional
+from codec_jax.entropy.factorized import Factorized
+from codec_jax.models import integer
+from codec_jax.models.codec import parameter_shapes
+from codec_jax.models.config import CodecConfig
+from codec_jax.quadtree_codec import QuadtreeCodec
+from codec_jax.trained import TrainedCodec
+from pim_jax.training import checkpoint, run_config
+
+FORMAT = 1
+_HYPER_SYNTHESIS = "hyper_synthesis_transform"
+# Of versions of `.npy`: bytes of the length of its header, and who reads that.
+_HEADERS: dict[tuple[int, int], tuple[int, Any]] = {
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+}
+FROZEN = "codec.npz"  # in the folder of a run
+
+
+# Weights inside this package, in `codec_jax/packaged`; beside each its SHA-256 in a file
+# `.sha256`, as `sha256sum` writes it, and its card `.md`.
+PACKAGED = {"qt256": "qt256.npz", "ms128": "ms128.npz", "ms64": "ms64.npz"}
+DEFAULT = "qt256"
+
+
+# What NumPy, zipfile and zlib raise on damaged or hostile files.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+# Bytes of all arrays of a file together: many times those of any published architecture.
+LARGEST_ARRAYS = 2**27
+
+
+class UnknownCodecError(ValueError, FileNotFoundError):
+    """Neither the name of a packaged codec nor an existing file."""
+
+
+def load(name_or_path: str | Path) -> TrainedCodec:
+    """A trained codec.
+
+    Args:
+      name_or_path: a name in PACKAGED, a file written by `save`, or the folder of a run
+        in which `codec-jax freeze` has written one.
+
+    Raises:
+      UnknownCodecError (a ValueError and a FileNotFoundError): there is no such thing.
+      FileNotFoundError: a folder without such a file.
+      ValueError: the file is damaged or of another format.
+    """
+    if isinstance(name_or_path, str) and name_or_path in PACKAGED:
+        return _packaged(PACKAGED[name_or_path])
+    path = Path(name_or_path)
+    if not path.exists():
+        raise UnknownCodecError(_unknown(str(name_or_path)))
+    if path.is_dir():
+        if not (path / FROZEN).is_file():
+            raise FileNotFoundError(
+                f"{path} has no {FROZEN}; make it with `codec-jax freeze {path} --name "
+                "NAME`, where NAME is what files are to call the codec"
+            )
+        path = path / FROZEN
+    return parse(path.read_bytes(), str(path))
+
+
+def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> None:
+    """Writes weights and tables, whole or not at all.
+
+    Args:
+      codec: what to write.
+      path: a file `.npz`; replaced if it exists.
+      about: anything that JSON can hold, kept beside the weights.
+    """
+    head = {
+        "format": FORMAT,
+        "name": codec.name,
+        "config": described(codec),
+        "about": dict(about),
+    }
+    # The same codec gives the same bytes, which numpy.savez's dates would not.
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, "head", np.frombuffer(json.dumps(head).encode(), np.uint8))
+        for name, array in codec.arrays().items():
+            _add(archive, name, array)
+    image_files.replace_file(path, buffer.getvalue())
+
+
+def described(codec: TrainedCodec) -> dict[str, Any]:
+    """The architecture as numbers and text, for JSON."""
+    if isinstance(codec, QuadtreeCodec):
+        return {"architecture": "quadtree", **dataclasses.asdict(codec.config)}
+    return dataclasses.asdict(codec.config)
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(entry, buffer.getvalue())
+
+
+def about(path: str | Path) -> dict[str, Any]:
+    """How the codec in a file was trained."""
+    return _read(Path(path).read_bytes(), str(path))[0]["about"]
+
+
+def parse(data: bytes, source: str, known: bool = False) -> TrainedCodec:
+    """The codec in the bytes of a file; errors name `source`.
+
+    Args:
+      data: of a file that `save` has written, or any.
+      source: where they are from.
+      known: that they are those of a packaged file. Then they are not compared with the
+        architecture, for which its networks would be traced: most of the time of loading.
+    """
+    head, arrays = _read(data, source)
+    try:
+        codec = _assembled(head, arrays)
+        if not known:
+            _check_parts(codec)
+        return codec
+    except _DAMAGE as error:
+        raise ValueError(f"{source} is damaged: {error}") from error
+
+
+def _read(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        _check_sizes(data)
+    except _DAMAGE as error:
+        raise ValueError(f"{source} is no file of codec weights: {error}") from error
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as opened:
+            arrays = dict(opened)
+        head = json.loads(arrays.pop("head").tobytes())
+    except _DAMAGE as error:
+        raise ValueError(f"{source} is no file of codec weights") from error
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise ValueError(f"{source} has another format than {FORMAT}")
+    return head, arrays
+
+
+def _check_sizes(data: bytes) -> None:
+    """Before anything is read: a small file may unpack to gigabytes.
+
+    Raises:
+      ValueError, or another of _DAMAGE: the arrays are too large, or have other sizes
+        than the directory of the file says.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        total = sum(entry.file_size for entry in archive.infolist())
+        if total > LARGEST_ARRAYS:
+            raise ValueError(
+                f"its arrays have {total} bytes, expected {LARGEST_ARRAYS} at most"
+            )
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                size = _size_of_array(file)
+            if size != entry.file_size:
+                raise ValueError(
+                    f"{entry.filename} has {entry.file_size} bytes, its array {size}"
+                )
+
+
+def _size_of_array(file: IO[bytes]) -> int:
+    """Bytes of a file `.npy` by what it begins with."""
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"expected an array of version 1 or 2, found {version}")
+    length_of_length, read = _HEADERS[version]
+    length = file.read(length_of_length)
+    header = file.read(int.from_bytes(length, "little"))
+    shape, _, dtype = read(io.BytesIO(length + header))
+    before = np.lib.format.MAGIC_LEN + len(length) + len(header)
+    return before + math.prod(shape) * dtype.itemsize
+
+
+def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> TrainedCodec:
+    if head["config"].get("architecture") == "quadtree":
+        return quadtree_codec.assembled(head, _by_kind(arrays))
+    params: dict[str, Any] = {}
+    layers: dict[int, dict[str, np.ndarray]] = {}
+    parts: dict[str, dict[str, np.ndarray]] = {"tables": {}, "scales": {}}
+    for name, array in arrays.items():
+        first, *rest = name.split("/")
+        if first == "params":
+            params["/".join(rest)] = jnp.asarray(array, jnp.float32)
+        elif first == "layers":
+            layers.setdefault(int(rest[0]), {})[rest[1]] = array
+        elif first in parts:
+            parts[first][rest[0]] = array
+        else:
+            raise ValueError(f"unknown array {name!r}")
+    frozen = tuple(integer.Layer(**layers[i]) for i in range(len(layers)))
+    if frozen:
+        integer.check(list(frozen))
+    return TrainedCodec(
+        name=head["name"],
+        config=CodecConfig.from_dict(head["config"]),
+        params=flax.traverse_util.unflatten_dict(params, sep="/"),
+        layers=frozen,
+        tables=Tables(**parts["tables"]),
+        scale_tables=Tables(**parts["scales"]) if parts["scales"] else None,
+    )
+
+
+def _by_kind(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays by the first part of their name, then by the rest of it."""
+    kinds = ("params", "bytes", "steps", "layers", "tables", "scales")
+    found: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in kinds}
+    for name, array in arrays.items():
+        kind, _, rest = name.partition("/")
+        if kind not in found:
+            raise ValueError(f"unknown array {name!r}")
+        found[kind][rest] = array
+    return found
+
+
+def _check_parts(codec: TrainedCodec) -> None:
+    """That weights, layers and tables are those of the architecture."""
+    if isinstance(codec, QuadtreeCodec):
+        quadtree_codec.check(codec)
+        return
+    config = codec.config
+    expected = dict(parameter_shapes(config))
+    if _is_integer(config):
+        networks = [name for name in expected if name.startswith(_HYPER_SYNTHESIS)]
+        kernels = [expected[name] for name in networks if name.endswith("kernel")]
+        for name in networks:
+            del expected[name]
+    else:
+        kernels = []
+    flat = flax.traverse_util.flatten_dict(codec.params, sep="/")
+    _same("weights", {name: array.shape for name, array in flat.items()}, expected)
+    for name, array in flat.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"params/{name} has values that are not finite")
+    _same("layers", [layer.kernel.shape for layer in codec.layers], kernels)
+    normal, levels = config.prior != "factorized", max(config.dither, 1)
+    channels = _prior_channels(config)
+    _same(
+        "tables",
+        (len(codec.tables.cdf), codec.scale_tables and len(codec.scale_tables.cdf)),
+        (channels, gaussian_conditional.COUNT * levels)
+        if normal
+        else (channels * levels, None),
+    )
+
+
+def _same(what: str, found: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        names = found.keys() | expected.keys()
+        wrong = sorted(n for n in names if found.get(n) != expected.get(n))[:1]
+        what = f"params/{wrong[0]}" if wrong else what
+        found, expected = (
+            [shapes.get(name) for name in wrong] for shapes in (found, expected)
+        )
+    if found != expected:
+        raise ValueError(f"{what}: expected the shapes {expected}, found {found}")
+
+
+def _is_integer(config: CodecConfig) -> bool:
+    return config.prior != "factorized" and config.hyper == "integer"
+
+
+def _prior_channels(config: CodecConfig) -> int:
+    return config.latents if config.prior == "factorized" else config.filters
+
+
+def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
+    """Trained parameters with the integers that go with them: once, after training.
+
+    Weights are rounded to 16 bits; the integers are made from the rounded ones.
+
+    Args:
+      params: of `models.codec.Codec`.
+      config: their architecture.
+      name: 1 to 32 characters of a-z, 0-9, '.' and '-', which every file carries.
+
+    Raises:
+      ValueError: another name, or weights that do not fit 16 bits or the integers.
+    """
+    params = jax.tree_util.tree_map_with_path(_in_16_bits, dict(params))
+    layers: tuple[integer.Layer, ...] = ()
+    if _is_integer(config):
+        of_integers = params.pop(_HYPER_SYNTHESIS)
+        layers = tuple(integer.freeze(of_integers, _hyper_synthesis(config)))
+    prior = Factorized(_prior_channels(config), config.factorized_filters)
+    normal = config.prior != "factorized"
+    return TrainedCodec(
+        name=name,
+        config=config,
+        params=params,
+        layers=layers,
+        tables=factorized.make_tables(
+            params["prior"], prior, dither=0 if normal else config.dither
+        ),
+        scale_tables=gaussian_conditional.make_tables(dither=config.dither)
+        if normal
+        else None,
+    )
+
+
+def thaw(codec: TrainedCodec) -> dict[str, Any]:
+    """Parameters of `models.codec.Codec` that `freeze` makes a codec of.
+
+    They are what training goes on from. Frozen as they are, they give the same files,
+    unless a shift of the integers lies at its limit, where the last bit may change.
+    """
+    params = dict(codec.params)
+    if codec.layers:
+        model = _hyper_synthesis(codec.config)
+        params[_HYPER_SYNTHESIS] = integer.thaw(codec.layers, model)
+    return params
+
+
+def _hyper_synthesis(config: CodecConfig) -> integer.IntegerHyperSynthesis:
+    means = config.prior == "mean_scale"
+    return integer.IntegerHyperSynthesis(config.latents, means)
+
+
+def _in_16_bits(path: tuple[Any, ...], weights: Any) -> Any:
+    with np.errstate(over="ignore"):
+        half = np.asarray(weights).astype(np.float16)
+    if not np.isfinite(half).all():
+        name = "/".join(str(entry.key) for entry in path)
+        raise ValueError(f"{name} has values that do not fit 16 bits")
+    return jnp.asarray(half, jnp.float32)
+
+
+def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, Any]]:
+    """The averaged weights of the newest checkpoint of a run, and its record.
+
+    Raises: FileNotFoundError or ValueError if the folder is not one of a codec's run.
+    """
+    params, config = _of_run(Path(folder))
+    codec = freeze(params, CodecConfig.from_dict(config["model"]), name)
+    return codec, {"config": config}
+
+
+def to_train_further(source: str) -> tuple[dict[str, Any], CodecConfig]:
+    """Parameters of `models.codec.Codec` to go on from, and their architecture.
+
+    Args:
+      source: as for `load`; of a run's folder the averaged weights of its newest
+        checkpoint.
+
+    Raises: as `load` and `freeze_run`.
+    """
+    path = Path(source).expanduser()
+    if source not in PACKAGED and path.is_dir():
+        params, config = _of_run(path)
+        return params, CodecConfig.from_dict(config["model"])
+    codec = load(source if source in PACKAGED else path)
+    if isinstance(codec, QuadtreeCodec):
+        raise ValueError(
+            f"{source!r} is a quadtree codec, which device/train_quadtree.py trains"
+        )
+    return thaw(codec), codec.config
+
+
+def _of_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The averaged parameters of a run's newest checkpoint, and its configuration."""
+    path = folder / run_config.FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}; expected the folder of a run")
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(config, dict) or "task" not in config:
+        raise ValueError(f"{path} is no configuration of a run")
+    if config["task"] != "codec":
+        raise ValueError(f"{folder} is a run of {config.get('task')!r}, not of a codec")
+    return checkpoint.read_parameters(folder), config
+
+
+def _packaged(file: str) -> TrainedCodec:
+    folder = Path(str(resources.files("codec_jax"))) / "packaged"
+    data = (folder / file).read_bytes()
+    expected = (folder / file).with_suffix(".sha256").read_text().split()[0]
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise ValueError(f"{file}: SHA-256 is {found}, expected {expected}")
+    return parse(data, file, known=True)
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, PACKAGED, n=1)
+    return (
+        f"{name!r} is neither a codec nor a file"
+        + (f"; did you mean {close[0]!r}?" if close else ";")
+        + f" Known codecs: {', '.join(PACKAGED)}"
+    )

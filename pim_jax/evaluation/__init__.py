@@ -1,0 +1,1 @@
+"""Metrics judged: by people, by their behaviour, by what they lead to."""

@@ -1,0 +1,1 @@
+"""Arrangements of convolutions that are there for the speed of CPUs alone."""

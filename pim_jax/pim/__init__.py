@@ -1,0 +1,1 @@
+"""PIM (Bhardwaj et al. 2020): network, objective, distance and weights."""
