@@ -18,13 +18,12 @@ from rich.console import Console
 from pim_jax import loading
 from pim_jax.data.images import read_image
 from pim_jax.evaluation import grids, printed
-from pim_jax.features import torchvision
 from pim_jax.io import compilation_cache
 from pim_jax.io.terminal import UsageError, console, run
 from pim_jax.metric import Metric
-from pim_jax.metrics import ABOUT, METRICS
+from pim_jax.metrics import METRICS, Entry
 from pim_jax.ops import memory
-from pim_jax.pim import checkpoints, published
+from pim_jax.pim import checkpoints
 from pim_jax.version import __version__
 
 DEFAULT_METRIC = "ssim"
@@ -158,17 +157,17 @@ def _convert(source: Path, destination: Path, half: bool, step: int | None) -> N
 
 def _metrics(as_json: bool) -> None:
     if as_json:
-        _print_json([_about(name) for name in METRICS])
+        _print_json([_known(entry) for entry in METRICS.values()])
         return
-    abouts = [ABOUT[name] for name in METRICS]
+    entries = METRICS.values()
     columns = {
-        "name": [*METRICS],
-        "version": [about.version for about in abouts],
-        "distance": [f"{a.smallest:g} .. {a.largest:g}" for a in abouts],
-        "least size": [f"{about.minimum_size} px" for about in abouts],
-        "gradient": ["yes" if about.differentiable else "no" for about in abouts],
-        "weights": [_weights_needed(name) for name in METRICS],
-        "reference": [about.reference for about in abouts],
+        "name": [entry.name for entry in entries],
+        "version": [entry.version for entry in entries],
+        "distance": [f"{e.smallest:g} .. {e.largest:g}" for e in entries],
+        "least size": [f"{entry.minimum_size} px" for entry in entries],
+        "gradient": ["yes" if entry.differentiable else "no" for entry in entries],
+        "weights": [entry.weights for entry in entries],
+        "reference": [entry.reference for entry in entries],
     }
     grids.show(
         Console(),
@@ -179,17 +178,16 @@ def _metrics(as_json: bool) -> None:
     )
 
 
-def _about(name: str) -> dict[str, Any]:
-    about = ABOUT[name]
+def _known(entry: Entry) -> dict[str, Any]:
     return {
-        "name": name,
-        "version": about.version,
-        "smallest": _finite(about.smallest),
-        "largest": _finite(about.largest),
-        "minimum_size": about.minimum_size,
-        "differentiable": about.differentiable,
-        "weights": _weights_needed(name),
-        "reference": about.reference,
+        "name": entry.name,
+        "version": entry.version,
+        "smallest": _finite(entry.smallest),
+        "largest": _finite(entry.largest),
+        "minimum_size": entry.minimum_size,
+        "differentiable": entry.differentiable,
+        "weights": entry.weights,
+        "reference": entry.reference,
     }
 
 
@@ -200,20 +198,6 @@ def _finite(value: float) -> float | None:
 
 def _print_json(content: Any) -> None:
     console().print(json.dumps(content, indent=2))
-
-
-def _weights_needed(name: str) -> str:
-    about = ABOUT[name]
-    backbone = about.backbone
-    if about.file:
-        return f"{about.file}, to be given"
-    if backbone is not None:
-        is_there, what = torchvision.is_cached(backbone), f"{backbone} "
-    elif name in published.ARCHIVES:
-        is_there, what = published.is_cached(name), ""
-    else:
-        return "none needed"
-    return what + ("in the cache" if is_there else "downloaded on first use")
 
 
 if __name__ == "__main__":

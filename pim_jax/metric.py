@@ -1,11 +1,11 @@
 """A metric: a pytree of weights, and the pure function that compares images by them."""
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Self
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +17,7 @@ from pim_jax.ops import bounds
 _BEYOND = 1e-6
 
 
-@flax.struct.dataclass(eq=False, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Metric:
     """A distance between images with its weights: an immutable pytree.
 
@@ -27,9 +27,17 @@ class Metric:
     identity, so that `jax.jit(metric)` works: there the weights become constants of the
     program.)
 
+    Metrics that differ in `name` and `version` alone share compiled programs, also as
+    arguments of a jitted function. While such a function is traced, and in a metric that
+    it returns, both are those of the metric for which it was compiled.
+
+    A subclass may add methods, but no attributes; it is a pytree as well.
+
     Attributes:
       params: the weights, the leaves of the pytree.
-      function: (params, image_a, image_b) -> (n,), hashable and pure.
+      function: (params, image_a, image_b) -> (n,), hashable and pure. Of one with a true
+        attribute `passes_nan` the distance is NaN if any sample of the two images is;
+        for any other, a pass over the images sees to that.
       name: for tables and messages.
       minimum_size: smallest accepted height and width in pixels.
       version: changes whenever the values of a named metric do; empty for weights from
@@ -37,10 +45,19 @@ class Metric:
     """
 
     params: Any
-    function: Callable[..., Any] = flax.struct.field(pytree_node=False)
-    name: str = flax.struct.field(pytree_node=False)
-    minimum_size: int = flax.struct.field(pytree_node=False, default=1)
-    version: str = flax.struct.field(pytree_node=False, default="")
+    function: Callable[..., Any]
+    name: str
+    minimum_size: int = 1
+    version: str = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Makes the subclass a pytree, which JAX asks for class by class."""
+        super().__init_subclass__(**options)
+        _register(cls)
+
+    def replace(self, **changes: Any) -> Self:
+        """The metric with other attributes."""
+        return dataclasses.replace(self, **changes)
 
     def __call__(
         self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
@@ -68,14 +85,45 @@ class Metric:
         )
 
 
-# Inlined, so that within another program it leaves no trace. Not a method: neither name
-# nor version of a metric may make it compile again.
+@dataclasses.dataclass(frozen=True)
+class _Static:
+    """A metric without its weights, as JAX compares it to decide whether to compile."""
+
+    function: Callable[..., Any]
+    minimum_size: int
+    name: str = dataclasses.field(compare=False)
+    version: str = dataclasses.field(compare=False)
+
+
+def _register(kind: type[Metric]) -> None:
+    """Makes a class of metrics a pytree."""
+
+    def static(metric: Metric) -> _Static:
+        return _Static(
+            metric.function, metric.minimum_size, metric.name, metric.version
+        )
+
+    jax.tree_util.register_pytree_with_keys(
+        kind,
+        lambda m: (((jax.tree_util.GetAttrKey("params"), m.params),), static(m)),
+        lambda static, children: kind(*children, **vars(static)),
+        lambda m: ((m.params,), static(m)),
+    )
+
+
+_register(Metric)
+
+
+# Inlined, so that within another program it leaves no trace.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _compiled_distance(
     function: Callable[..., Any], params: Any, image_a: Array, image_b: Array
 ) -> Float[Array, " n"]:
     """The function of images that may have any values."""
-    a, b = bounds.unit_range(image_a), bounds.unit_range(image_b)
+    if getattr(function, "passes_nan", False):
+        a, b = map(bounds.unit_range_or_nan, (image_a, image_b))
+        return jnp.asarray(function(params, a, b), jnp.float32)
+    a, b = map(bounds.unit_range, (image_a, image_b))
     distance = jnp.asarray(function(params, a, b), jnp.float32)
     return distance * bounds.holds_nan(image_a, image_b)
 
@@ -115,9 +163,16 @@ def check_images(
                 f"images must be at least {minimum_size} pixels high and wide for this "
                 f"metric, found {height}x{width}"
             )
-        if not isinstance(image, jax.core.Tracer):
-            _check_values(image)
-    return tuple(jnp.asarray(image, jnp.float32) for image in images)
+    known = [image for image in images if not isinstance(image, jax.core.Tracer)]
+    _check_values([image for image in known if image.size])
+    return tuple(map(_float32, images))
+
+
+def _float32(image: Any) -> Float[Array, "..."]:
+    """As JAX's float32; what is that already is not converted, which takes its time."""
+    if isinstance(image, jax.Array) and image.dtype == jnp.float32:
+        return image
+    return jnp.asarray(image, jnp.float32)
 
 
 def _native(image: Any) -> Any:
@@ -160,21 +215,46 @@ def _hint(shape: tuple[int, ...]) -> str:
     return "a single image needs image[None]"
 
 
-def _check_values(image: Any) -> None:
-    if image.size == 0:
-        return
-    # A constant that a jitted function closes over is known as well.
-    with jax.ensure_compile_time_eval():
-        low, high = map(float, _extremes(image))
+def _check_values(images: Sequence[Any]) -> None:
+    """Of arrays that are not empty and no tracers."""
+    extremes, elsewhere = [], []
+    for image in images:
+        if _on_host(image):
+            array = np.asarray(image)
+            extremes.append((array.min(), array.max()))
+        else:
+            elsewhere.append(image)
+    if elsewhere:
+        # A constant that a jitted function closes over is known as well.
+        with jax.ensure_compile_time_eval():
+            extremes += np.asarray(_extremes(elsewhere)).tolist()
+    for low, high in extremes:
+        if not -_BEYOND <= low <= high <= 1 + _BEYOND:  # nor if they are NaN
+            _refuse(low, high)
+
+
+def _refuse(low: float, high: float) -> NoReturn:
     if not np.isfinite([low, high]).all():
         raise ValueError("images must be finite, found NaN or infinite values")
-    if low < -_BEYOND or high > 1 + _BEYOND:
-        raise ValueError(
-            f"expected values in [0, 1], found [{low:.6g}, {high:.6g}]; divide 8-bit "
-            "images by 255 and clip reconstructions"
-        )
+    raise ValueError(
+        f"expected values in [0, 1], found [{low:.6g}, {high:.6g}]; divide 8-bit "
+        "images by 255 and clip reconstructions"
+    )
 
 
+def _on_host(image: Any) -> bool:
+    """Whether NumPy can look at its values where they are, which needs no program."""
+    if image.dtype.itemsize < 4:  # types for which NumPy is slow, or that it lacks
+        return False
+    if isinstance(image, np.ndarray):
+        return True
+    devices = image.devices()
+    return len(devices) == 1 and next(iter(devices)).platform == "cpu"
+
+
+# One program and one transfer for all images.
 @jax.jit
-def _extremes(image: Float[Array, "*s"]) -> tuple[Array, Array]:
-    return jnp.min(image), jnp.max(image)
+def _extremes(images: list[Float[Array, "*s"]]) -> Float[Array, "k 2"]:
+    return jnp.stack(
+        [jnp.stack([jnp.min(x), jnp.max(x)]).astype(jnp.float32) for x in images]
+    )

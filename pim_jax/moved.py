@@ -49,6 +49,7 @@ MOVED = {
     "pim_jax.initialization": "pim_jax.pim.initialization",
     "pim_jax.kept": "pim_jax.evaluation.kept",
     "pim_jax.memory": "pim_jax.ops.memory",
+    "pim_jax.metrics.about": "pim_jax.metrics",
     "pim_jax.metrics.given": "pim_jax.io.checks",
     "pim_jax.model": "pim_jax.pim.model",
     "pim_jax.named": "pim_jax.evaluation.named",

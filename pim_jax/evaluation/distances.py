@@ -113,9 +113,6 @@ def _computed(
     """Distances of pairs in batches of one size, of which the last may be too long."""
     if not len(pairs):
         return
-    if isinstance(metric, Metric):
-        # Static under jit: metrics that differ in names alone share what is compiled.
-        metric = metric.replace(name="", version="")  # type: ignore[attr-defined]
     if isinstance(metric, Representing):
         represented = [
             _represent(metric, _unit(pixels[chunk]))

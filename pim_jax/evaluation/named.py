@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pim_jax import loading
 from pim_jax.metric import Metric
-from pim_jax.metrics import ABOUT, METRICS
+from pim_jax.metrics import METRICS
 from pim_jax.pim import checkpoints, packaged
 from pim_jax.pim.distance import PimMetric, untrained
 
@@ -33,7 +33,7 @@ def names_in(text: str, key: str) -> list[str]:
 
 def _parts_of(text: str) -> list[str]:
     """The parts of a list of metrics, `all` replaced by what it stands for."""
-    at_hand = [name for name, about in ABOUT.items() if not about.needs_download]
+    at_hand = [name for name, entry in METRICS.items() if not entry.needs_download]
     parts = []
     for part in names_in(text, "metric"):
         parts += at_hand if part == "all" else [part]

@@ -2,15 +2,18 @@
 
 import math
 
-# The metric `psnr` returns the squared error, which grows with difference, as all metrics
-# do. A number that is called PSNR is read as decibels, which fall with it.
-_IN_DECIBELS = ("psnr",)
+from pim_jax.metrics import METRICS
+
 DECIBELS = "dB"
 
 
 def unit(metric: str) -> str:
-    """The unit that distances of a metric are printed in; "" for none."""
-    return DECIBELS if metric in _IN_DECIBELS else ""
+    """The unit that distances of a metric are printed in; "" for none.
+
+    The metric `psnr` returns the squared error, which grows with difference, as all
+    metrics do. A number that is called PSNR is read as decibels, which fall with it.
+    """
+    return DECIBELS if metric in METRICS and METRICS[metric].decibels else ""
 
 
 def value(metric: str, distance: float) -> float:

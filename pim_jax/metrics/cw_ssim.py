@@ -153,4 +153,13 @@ def _cw_ssim_distance(a: Array, b: Array) -> Array:
     return loss(colour.luma(a), colour.luma(b))
 
 
-load_cw_ssim = weightless.loader("cw-ssim", _cw_ssim_distance)
+ENTRIES = (
+    weightless.entry(
+        "cw-ssim",
+        _cw_ssim_distance,
+        "1 - pyiqa's CW-SSIM (Sampat 2009), luma not rounded",
+        largest=1.0,
+        minimum_size=64,
+        sees_negative=False,
+    ),
+)

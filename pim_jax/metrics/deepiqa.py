@@ -25,10 +25,12 @@ from pim_jax.features import torchvision
 from pim_jax.features.backbones import max_pool
 from pim_jax.io.checks import checked
 from pim_jax.metric import Metric, on_device
-from pim_jax.metrics.about import ABOUT
+from pim_jax.metrics.entry import Entry
 from pim_jax.ops.fast_cpu import convolution
 from pim_jax.ops.windows import windows
 
+_VERSION = "1"
+_FILE = "a model of its authors"  # which is never fetched
 PATCH = 32  # pixels; windows of this side, side by side
 # Channels of the ten convolutions; after every second comes pooling.
 CHANNELS = (32, 32, 64, 64, 128, 128, 256, 256, 512, 512)
@@ -108,10 +110,7 @@ def _score(params: Any, reference: Array, image: Array) -> Float[Array, " n"]:
 
 def metric(params: Mapping[str, Any]) -> Metric:
     """DeepIQA with these weights, as from `from_published`."""
-    about = ABOUT["deepiqa"]
-    return Metric(
-        on_device(dict(params)), _score, "deepiqa", about.minimum_size, about.version
-    )
+    return Metric(on_device(dict(params)), _score, "deepiqa", PATCH, _VERSION)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -148,7 +147,20 @@ def load_deepiqa(weights: str | Path | None = None) -> Metric:
     """
     if weights is None:
         raise FileNotFoundError(
-            f"deepiqa needs a model of its authors, {ABOUT['deepiqa'].file}, which is not "
+            f"deepiqa needs a model of its authors, {_FILE}, which is not "
             "fetched; give its path as `weights` (https://github.com/dmaniry/deepIQA)"
         )
     return metric(from_published(_read(Path(weights)), str(weights)))
+
+
+ENTRIES = (
+    Entry(
+        "deepiqa",
+        load_deepiqa,
+        "DeepIQA, or WaDIQaM-FR (Bosse 2018), on the scale of its model",
+        smallest=float("-inf"),
+        minimum_size=PATCH,
+        version=_VERSION,
+        file=_FILE,
+    ),
+)

@@ -26,11 +26,12 @@ from jaxtyping import Array, Float
 from pim_jax.features import torchvision
 from pim_jax.features.backbones import Backbone, normalise, taps
 from pim_jax.metric import Metric, on_device
-from pim_jax.metrics.about import ABOUT
+from pim_jax.metrics.entry import Entry
 from pim_jax.ops import bounds
 
 _LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 _C1 = _C2 = 1e-6
+_VERSION = "1"
 SHORT_SIDE = 256  # what `resized` shrinks to
 
 
@@ -114,13 +115,11 @@ def metric(
                 f"{name} must be >= 0 and of shape ({count},), found shape "
                 f"{weights[name].shape}"
             )
-    about = ABOUT["dists"]
     return Metric(
         params=on_device({"backbone": backbone, **weights}),
         function=_distance,
         name="dists",
-        minimum_size=about.minimum_size,
-        version=about.version,
+        version=_VERSION,
     )
 
 
@@ -133,3 +132,16 @@ def _packaged() -> dict[str, np.ndarray]:
 def load_dists(weights: str | Path | None = None) -> Metric:
     """The metric `dists`. `weights`: of VGG-16, as for `features.torchvision.load`."""
     return metric(torchvision.load("vgg16", weights))
+
+
+ENTRIES = (
+    Entry(
+        "dists",
+        load_dists,
+        "DISTS (Ding 2020) of images as they are, not resized",
+        largest=1.0,
+        version=_VERSION,
+        backbone="vgg16",
+        is_cached=functools.partial(torchvision.is_cached, "vgg16"),
+    ),
+)

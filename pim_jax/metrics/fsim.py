@@ -103,5 +103,19 @@ def _fsimc_distance(a: Array, b: Array) -> Array:
     return _loss(a, b, chromatic=True)
 
 
-load_fsim = weightless.loader("fsim", _fsim_distance)
-load_fsimc = weightless.loader("fsimc", _fsimc_distance)
+ENTRIES = (
+    weightless.entry(
+        "fsim",
+        _fsim_distance,
+        "1 - FSIM (Zhang 2011) of Rec. 601 luma, piq.fsim(chromatic=False)",
+        largest=1.0,
+        minimum_size=MINIMUM,
+    ),
+    weightless.entry(
+        "fsimc",
+        _fsimc_distance,
+        "1 - FSIMc (Zhang 2011), piq.fsim",
+        largest=1.0,
+        minimum_size=MINIMUM,
+    ),
+)

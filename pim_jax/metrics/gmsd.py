@@ -90,5 +90,21 @@ def ms_gmsd(
     return root(total)
 
 
-load_gmsd = weightless.loader("gmsd", gmsd)
-load_ms_gmsd = weightless.loader("ms-gmsd", ms_gmsd)
+ENTRIES = (
+    weightless.entry(
+        "gmsd",
+        gmsd,
+        "GMSD (Xue 2014) of Rec. 601 luma, piq.gmsd",
+        largest=0.5,
+        minimum_size=MINIMUM,
+        passes_nan=True,
+    ),
+    weightless.entry(
+        "ms-gmsd",
+        ms_gmsd,
+        "MS-GMSD (Zhang 2017) of Rec. 601 luma, piq.multi_scale_gmsd",
+        largest=0.5,
+        minimum_size=MINIMUM_OF_SCALES,
+        passes_nan=True,
+    ),
+)

@@ -212,4 +212,12 @@ def _ifc_distance(a: Array, b: Array) -> Array:
     return lost_share(colour.luma(a), colour.luma(b))
 
 
-load_ifc = weightless.loader("ifc", _ifc_distance)
+ENTRIES = (
+    weightless.entry(
+        "ifc",
+        _ifc_distance,
+        "share of IFC (Sheikh 2005) that is lost, luma; the first image is the reference",
+        largest=1.0,
+        minimum_size=65,
+    ),
+)

@@ -24,7 +24,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.struct
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -33,7 +32,7 @@ from pim_jax.features import torchvision
 from pim_jax.features.backbones import MINIMUM_SIZE, Backbone, normalise, taps
 from pim_jax.io import torch_files
 from pim_jax.metric import Metric, check_images, compiled, on_device
-from pim_jax.metrics.about import ABOUT
+from pim_jax.metrics.entry import Entry
 from pim_jax.ops import bounds
 
 # Of the published scaling layer, for images in [-1, 1]: nearly ImageNet's.
@@ -122,7 +121,7 @@ class _Spatial:
         return head_functions.spatial(a, b, params["heads"], layers, size)
 
 
-@flax.struct.dataclass(eq=False, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LpipsMetric(Metric):
     """LPIPS: `Metric` with access to its parts.
 
@@ -264,29 +263,33 @@ def _packaged() -> dict[str, np.ndarray]:
     return torchvision.read_npz(folder / "lpips_heads.npz")
 
 
-def _loader(network: str, version: str) -> Callable[..., LpipsMetric]:
-    name = f"lpips-{network}" + {
-        "0.1": "", "0.0": "-v0.0", "baseline": "-baseline",
-    }[version]  # fmt: skip
+# Of each version the end of the names, and what its weights are.
+_SUFFIXES = {"0.1": "", "0.0": "-v0.0", "baseline": "-baseline"}
+_WEIGHTS = {
+    "0.1": "weights 0.1, the package's default",
+    "0.0": "weights 0.0, images not normalised",
+    "baseline": "all weights 1, without judgements",
+}
 
-    def load(weights: str | Path | None = None) -> LpipsMetric:
-        backbone = torchvision.load(TRUNKS[network].backbone, weights)
+
+def _entry(network: str, version: str) -> Entry:
+    name = f"lpips-{network}{_SUFFIXES[version]}"
+    of = TRUNKS[network].backbone
+
+    def load(weights: str | Path | None) -> LpipsMetric:
+        backbone = torchvision.load(of, weights)
         loaded = metric(network, version, backbone=backbone, name=name)
-        return dataclasses.replace(loaded, version=ABOUT[name].version)
+        return loaded.replace(version=version)
 
-    load.__doc__ = (
-        f"The metric `{name}`, {ABOUT[name].reference}. `weights`: of its backbone, see "
-        "`features.torchvision.load`, which has the errors."
+    return Entry(
+        name,
+        load,
+        f"LPIPS (Zhang 2018), {of}, {_WEIGHTS[version]}",
+        minimum_size=MINIMUM_SIZE[of],
+        version=version,
+        backbone=of,
+        is_cached=functools.partial(torchvision.is_cached, of),
     )
-    return load
 
 
-load_alex = _loader("alex", "0.1")
-load_vgg = _loader("vgg", "0.1")
-load_squeeze = _loader("squeeze", "0.1")
-load_alex_v00 = _loader("alex", "0.0")
-load_vgg_v00 = _loader("vgg", "0.0")
-load_squeeze_v00 = _loader("squeeze", "0.0")
-load_alex_baseline = _loader("alex", "baseline")
-load_vgg_baseline = _loader("vgg", "baseline")
-load_squeeze_baseline = _loader("squeeze", "baseline")
+ENTRIES = tuple(_entry(network, version) for version in VERSIONS for network in TRUNKS)

@@ -264,4 +264,13 @@ def _mad_distance(a: Array, b: Array) -> Array:
     return mad(colour.luma(a), colour.luma(b))
 
 
-load_mad = weightless.loader("mad", _mad_distance)
+ENTRIES = (
+    weightless.entry(
+        "mad",
+        _mad_distance,
+        "pyiqa's MAD (Larson 2010), luma not rounded; the first image is the reference; "
+        "no official code",
+        minimum_size=16,
+        thresholded=True,
+    ),
+)

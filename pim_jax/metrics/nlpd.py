@@ -270,6 +270,26 @@ def _nlpd_gray_distance(a: Array, b: Array) -> Array:
     return nlpd_gray(colour.luma(a), colour.luma(b))
 
 
-load_nlpd = weightless.loader("nlpd", _nlpd_distance)
-load_nlpd_fast = weightless.loader("nlpd-fast", _nlpd_fast_distance)
-load_nlpd_gray = weightless.loader("nlpd-gray", _nlpd_gray_distance)
+ENTRIES = (
+    weightless.entry(
+        "nlpd",
+        _nlpd_distance,
+        "perceptual_quality.nlpd (Laparra 2017), mean of R, G, B; fewer levels below "
+        "65 px",
+        minimum_size=5,
+        passes_nan=True,
+    ),
+    weightless.entry(
+        "nlpd-fast",
+        _nlpd_fast_distance,
+        "perceptual_quality.nlpd_fast, mean of R, G, B; fewer levels below 65 px",
+        minimum_size=5,
+        passes_nan=True,
+    ),
+    weightless.entry(
+        "nlpd-gray",
+        _nlpd_gray_distance,
+        "pyiqa's NLPD (Laparra 2016), Rec. 601 luma",
+        passes_nan=True,
+    ),
+)

@@ -46,4 +46,13 @@ def _pamse_distance(a: Array, b: Array) -> Array:
     return pamse(colour.luma(a), colour.luma(b))
 
 
-load_pamse = weightless.loader("pamse", _pamse_distance)
+ENTRIES = (
+    weightless.entry(
+        "pamse",
+        _pamse_distance,
+        "PAMSE (Xue 2013), luma in [0, 1] after a Gaussian of 0.8 px",
+        largest=1.0,
+        minimum_size=WINDOW,
+        passes_nan=True,
+    ),
+)

@@ -24,10 +24,11 @@ from pim_jax.features.backbones import max_pool
 from pim_jax.io import torch_files
 from pim_jax.io.checks import checked
 from pim_jax.metric import Metric, on_device
-from pim_jax.metrics.about import ABOUT
+from pim_jax.metrics.entry import Entry
 from pim_jax.ops.fast_cpu import convolution
 from pim_jax.ops.windows import windows
 
+_VERSION = "0.1"
 PATCH = 64  # pixels; windows of this side are scored
 STEP = 27  # from one window to the next, the published code's "sparse"
 _LAST_WEIGHT = 1e-6  # added to the weights of windows
@@ -142,10 +143,7 @@ def _score(params: Any, reference: Array, image: Array) -> Float[Array, " n"]:
 
 def metric(params: Mapping[str, Any]) -> Metric:
     """PieAPP with these weights, as from `from_published`."""
-    about = ABOUT["pieapp"]
-    return Metric(
-        on_device(dict(params)), _score, "pieapp", about.minimum_size, about.version
-    )
+    return Metric(on_device(dict(params)), _score, "pieapp", PATCH, _VERSION)
 
 
 def load_pieapp(weights: str | Path | None = None) -> Metric:
@@ -166,3 +164,16 @@ def load_pieapp(weights: str | Path | None = None) -> Metric:
     return metric(
         from_published(torch_files.read_state_dict(Path(weights)), str(weights))
     )
+
+
+ENTRIES = (
+    Entry(
+        "pieapp",
+        load_pieapp,
+        "PieAPP (Prashnani 2018) of an image, compared with a reference; piq.PieAPP",
+        smallest=float("-inf"),
+        minimum_size=PATCH,
+        version=_VERSION,
+        file="PieAPPv0.1.pth",
+    ),
+)

@@ -71,5 +71,20 @@ def psnr_of_bytes(image_a: ArrayLike, image_b: ArrayLike) -> float:
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
-load_mse = weightless.loader("mse", mean_squared_error)
-load_psnr = weightless.loader("psnr", mean_squared_error)
+ENTRIES = (
+    weightless.entry(
+        "mse",
+        mean_squared_error,
+        "mean squared error, images in [0, 1]",
+        largest=1.0,
+        passes_nan=True,
+    ),
+    weightless.entry(
+        "psnr",
+        mean_squared_error,
+        "10^(-PSNR / 10), the mean squared error",
+        largest=1.0,
+        decibels=True,
+        passes_nan=True,
+    ),
+)

@@ -116,4 +116,12 @@ def _mean_of(values: Float[Array, "n p"], chosen: Array) -> Float[Array, " n"]:
     return jnp.sum(jnp.where(chosen, values, 0.0), -1) / count
 
 
-load_sff = weightless.loader("sff", sff)
+ENTRIES = (
+    weightless.entry(
+        "sff",
+        sff,
+        "1 - SFF (Chang 2013), features learned anew; the first image is the reference",
+        largest=2.0,
+        minimum_size=MINIMUM_SIZE,
+    ),
+)

@@ -195,7 +195,37 @@ def _ms_ssim_luma_distance(a: Array, b: Array) -> Array:
     return ms_ssim_loss(colour.luma(a), colour.luma(b))
 
 
-load_ssim = weightless.loader("ssim", ssim_loss)
-load_ssim_luma = weightless.loader("ssim-luma", _ssim_luma_distance)
-load_ms_ssim = weightless.loader("ms-ssim", _ms_ssim_distance)
-load_ms_ssim_luma = weightless.loader("ms-ssim-luma", _ms_ssim_luma_distance)
+ENTRIES = (
+    weightless.entry(
+        "ssim",
+        ssim_loss,
+        "1 - tf.image.ssim (Wang 2004), RGB",
+        largest=2.0,
+        minimum_size=WINDOW,
+        passes_nan=True,
+    ),
+    weightless.entry(
+        "ssim-luma",
+        _ssim_luma_distance,
+        "1 - SSIM of Rec. 601 luma",
+        largest=2.0,
+        minimum_size=WINDOW,
+        passes_nan=True,
+    ),
+    weightless.entry(
+        "ms-ssim",
+        _ms_ssim_distance,
+        "1 - tf.image.ssim_multiscale (Wang 2003), RGB; fewer scales below 161 px",
+        largest=1.0,
+        minimum_size=WINDOW,
+        passes_nan=True,
+    ),
+    weightless.entry(
+        "ms-ssim-luma",
+        _ms_ssim_luma_distance,
+        "1 - MS-SSIM of Rec. 601 luma; fewer scales below 161 px",
+        largest=1.0,
+        minimum_size=WINDOW,
+        passes_nan=True,
+    ),
+)

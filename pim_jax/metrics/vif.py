@@ -111,4 +111,14 @@ def _vif_distance(a: Array, b: Array) -> Array:
     return loss(colour.luma(a), colour.luma(b))
 
 
-load_vif = weightless.loader("vif", _vif_distance)
+ENTRIES = (
+    weightless.entry(
+        "vif",
+        _vif_distance,
+        "1 - piq.vif_p (Sheikh 2006), luma; the first image is the reference, negative "
+        "where contrast is raised",
+        smallest=-float("inf"),
+        largest=1.0,
+        minimum_size=41,
+    ),
+)

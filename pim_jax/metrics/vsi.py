@@ -170,4 +170,12 @@ def loss(
     )
 
 
-load_vsi = weightless.loader("vsi", loss)
+ENTRIES = (
+    weightless.entry(
+        "vsi",
+        loss,
+        "1 - VSI (Zhang 2014), piq.vsi",
+        largest=2.0,
+        minimum_size=MINIMUM,
+    ),
+)

@@ -30,6 +30,18 @@ def _unit_range_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return unit_range(x), _towards_range.bind(tangent, x)
 
 
+@jax.custom_jvp
+def unit_range_or_nan(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """As `unit_range`, but NaN remains NaN."""
+    return jnp.minimum(jnp.maximum(x, 0.0), 1.0)
+
+
+@unit_range_or_nan.defjvp
+def _unit_range_or_nan_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (x,), (tangent,) = primals, tangents
+    return unit_range_or_nan(x), _towards_range.bind(tangent, x)
+
+
 def holds_nan(*images: Float[Array, "n *s"]) -> Float[Array, " n"]:
     """NaN where any of the images has one, else 1: a factor for distances.
 

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,7 +80,7 @@ class _Estimate:
         return compare_sampled(a, b, key=key, samples=self.samples)
 
 
-@flax.struct.dataclass(eq=False, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class PimMetric(Metric):
     """PIM: `Metric` with access to the representation."""
 

@@ -239,7 +239,7 @@ def _load(name: str, weights: str | Path | None) -> PimMetric:
             params, config = read_published(folder)
     else:
         params, config = read_published(path)
-    return pim_metric(params, config, name).replace(version="published")  # type: ignore[attr-defined,no-any-return]
+    return pim_metric(params, config, name).replace(version="published")
 
 
 def is_cached(name: str) -> bool:

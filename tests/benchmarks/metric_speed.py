@@ -9,6 +9,10 @@ METRICS is compiled and timed at 512x768, one pair, and at 64x64, 16 pairs; netw
 weights would be downloaded have random ones. Both sides have as many threads, each in a
 process of its own, and take turns: while one is timed the other waits. `ratio` is ours by
 theirs in one round; below 1 ours is faster. Without PATH ours are timed alone.
+
+`plain` compares a plain call, `metric(a, b)`, which checks the values of the images, with
+`jax.jit(metric)`, which does not, in turn as well: a ratio of 1 says that the check and
+the way to the compiled program cost nothing that can be measured.
 """
 
 import argparse
@@ -28,12 +32,15 @@ from rich.table import Table
 
 from pim_jax.features import backbones, torchvision
 from pim_jax.metric import Metric
-from pim_jax.metrics import ABOUT, METRICS
+from pim_jax.metrics import METRICS
 from pim_jax.pim import published
 from tests.benchmarks import speed, timing
 
 REFERENCE = Path(__file__).with_name("metric_reference.py")
 SIZES = ((1, 512, 768), (16, 64, 64))
+# What is called plainly, and images of which size.
+PLAIN = ("ssim", "pim-1", "pim-1-small", "lpips-alex")
+PLAIN_SIZES = ((1, 64, 64), (1, 256, 256))
 
 # Names of metric_reference.py. Where it needs larger images it says so.
 REFERENCES: dict[str, tuple[str, ...]] = {
@@ -115,7 +122,7 @@ def loaded(names: Sequence[str]) -> tuple[dict[str, Metric], list[str]]:
         if name in published.ARCHIVES and not published.is_cached(name):
             skipped.append(f"{name}: its weights are not here")
             continue
-        backbone = ABOUT[name].backbone
+        backbone = METRICS[name].backbone
         try:
             if backbone:
                 # On random weights it is as fast as on trained ones.
@@ -135,6 +142,7 @@ def run(
     python: str | None,
     seconds: float,
     sizes: Sequence[tuple[int, int, int]] = SIZES,
+    plain_sizes: Sequence[tuple[int, int, int]] = PLAIN_SIZES,
 ) -> dict[str, Any]:
     """Times everything; what `main` writes.
 
@@ -143,6 +151,7 @@ def run(
       python: with the reference implementations, or None.
       seconds: for each comparison.
       sizes: of the images, (n, height, width).
+      plain_sizes: of those for plain calls, of the metrics in PLAIN.
     """
     threads = len(os.sched_getaffinity(0))
     metrics, skipped = loaded([name for name in names if name in METRICS])
@@ -151,6 +160,12 @@ def run(
         "environment": {**speed.environment(), "threads": threads},
         "reference": reference.about if reference else {},
         "entries": [],
+        "plain": [
+            _plain(name, metrics[name], size, seconds)
+            for size in plain_sizes
+            for name in PLAIN
+            if name in metrics
+        ],
         "skipped": skipped,
     }
     try:
@@ -168,6 +183,31 @@ def run(
     return result
 
 
+def _plain(
+    name: str, metric: Metric, size: tuple[int, int, int], seconds: float
+) -> dict[str, Any]:
+    """A plain call and `jax.jit` of the metric, in turn."""
+    a, b = _images(size)
+    compiled = jax.jit(metric)
+    calls: dict[str, timing.Call] = {
+        "plain": lambda: metric(a, b),
+        "compiled": lambda: compiled(a, b),
+    }
+    taken = timing.in_turn(calls, seconds, least=5)
+    return {
+        "name": name,
+        "size": size,
+        "seconds": {k: timing.summary(v)._asdict() for k, v in taken.items()},
+        "ratio": timing.ratio(taken["plain"], taken["compiled"])._asdict(),
+    }
+
+
+def _images(size: tuple[int, int, int]) -> tuple[jax.Array, jax.Array]:
+    """A pair (n, h, w, 3) of noise on the device."""
+    pair = np.random.RandomState(0).rand(2, *size, 3).astype(np.float32)
+    return jnp.asarray(pair[0]), jnp.asarray(pair[1])
+
+
 def _timed(
     name: str,
     metric: Metric,
@@ -176,8 +216,7 @@ def _timed(
     seconds: float,
 ) -> tuple[dict[str, Any], list[str]]:
     """One metric at one size, with all its references."""
-    pair = np.random.RandomState(0).rand(2, *size, 3).astype(np.float32)
-    a, b = map(jnp.asarray, pair)
+    a, b = _images(size)
     compiled = jax.jit(lambda m, x, y: m(x, y))
     calls: dict[str, timing.Call] = {name: lambda: compiled(metric, a, b)}
     # What the reference itself says it took: without the way there and back.
@@ -226,6 +265,24 @@ def table(result: dict[str, Any]) -> Table:
     return shown
 
 
+def plain_table(result: dict[str, Any]) -> Table:
+    """Plain calls for the screen."""
+    shown = Table("", "images", "plain", "jax.jit", "ratio", "quartiles")
+    for entry in result["plain"]:
+        plain, compiled = (
+            entry["seconds"][way]["median"] for way in ("plain", "compiled")
+        )
+        shown.add_row(
+            entry["name"],
+            "x".join(map(str, entry["size"])),
+            f"{plain * 1e3:.2f} ms",
+            f"{compiled * 1e3:.2f} ms",
+            f"{entry['ratio']['median']:.3f}",
+            f"{entry['ratio']['lower']:.3f} .. {entry['ratio']['upper']:.3f}",
+        )
+    return shown
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="How fast the metrics are here.")
@@ -251,6 +308,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     rich.print(table(result))
+    rich.print(plain_table(result))
     for line in result["skipped"]:
         rich.print(f"left out: {line}")
 

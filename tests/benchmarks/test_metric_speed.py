@@ -10,12 +10,17 @@ SIZES = ((1, 12, 16), (2, 10, 10))
 
 
 def test_times_every_metric_that_is_large_enough():
-    result = metric_speed.run(["mse", "ssim", "no such metric"], None, 0, SIZES)
+    result = metric_speed.run(
+        ["mse", "ssim", "no such metric"], None, 0, SIZES, SIZES[:1]
+    )
     entries = [(entry["name"], entry["size"]) for entry in result["entries"]]
     assert entries == [("mse", SIZES[0]), ("ssim", SIZES[0]), ("mse", SIZES[1])]
     assert result["skipped"] == [f"ssim: {SIZES[1]} is too small"]
     assert result["environment"]["threads"] >= 1
     assert metric_speed.table(result).row_count == 3
+    assert [entry["name"] for entry in result["plain"]] == ["ssim"]
+    assert result["plain"][0]["ratio"]["median"] > 0
+    assert metric_speed.plain_table(result).row_count == 1
 
 
 def test_metrics_without_their_files_are_left_out(monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import pim_jax
 from pim_jax import cli
 from pim_jax.features import torchvision
-from pim_jax.metrics import ABOUT, METRICS
+from pim_jax.metrics import METRICS
 from pim_jax.pim import checkpoints, published
 from pim_jax.pim.initialization import init_params
 from pim_jax.pim.model import ModelConfig
@@ -217,11 +217,11 @@ def test_metrics(capsys, monkeypatch, tmp_path):
     assert "vgg16 downloaded on first use" in rows["dists"]
     # Captured, so not on a terminal: one line for each metric, however long.
     assert len(out.splitlines()) == len(METRICS) + 4
-    assert all(ABOUT[name].reference in rows[name] for name in METRICS)
+    assert all(METRICS[name].reference in rows[name] for name in METRICS)
     status, out, _ = run(capsys, "metrics", "--json")
     found = {about["name"]: about for about in json.loads(out)}
     assert list(found) == list(METRICS)
-    assert found["ssim"]["minimum_size"] == ABOUT["ssim"].minimum_size
+    assert found["ssim"]["minimum_size"] == METRICS["ssim"].minimum_size
     assert found["nlpd"]["largest"] is None
 
 

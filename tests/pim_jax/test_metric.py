@@ -322,6 +322,34 @@ def test_a_plain_call_is_compiled_once_for_all_names():
     assert traced == [A.shape, (1, *A.shape[1:])]
 
 
+def test_names_and_versions_do_not_decide_a_compilation(metric):
+    program = jax.jit(lambda metric, a, b: metric(a, b))
+    first = program(metric, A, B)
+    for name in ("one", "two"):
+        renamed = metric.replace(name=name, version=name)
+        np.testing.assert_array_equal(program(renamed, A, B), first)
+    assert program._cache_size() == 1
+    program(metric.replace(minimum_size=3), A, B)
+    assert program._cache_size() == 2
+    # The metrics themselves keep them.
+    leaves, structure = jax.tree.flatten(metric.replace(version="7"))
+    again = jax.tree.unflatten(structure, leaves)
+    assert type(again) is type(metric)
+    assert (again.name, again.version) == ("untrained-0", "7")
+
+
+def test_two_names_of_one_function_share_what_is_compiled():
+    program = jax.jit(lambda metric, a, b: metric(a, b))
+    plain = pim_jax.load("mse")(A, B)
+    compiled = pim_jax.metric._compiled_distance._cache_size()
+    for name in ("mse", "psnr"):
+        metric = pim_jax.load(name)
+        np.testing.assert_array_equal(metric(A, B), plain)
+        program(metric, A, B)
+    assert program._cache_size() == 1
+    assert pim_jax.metric._compiled_distance._cache_size() == compiled
+
+
 def test_short_in_messages(metric):
     assert repr(metric).startswith("PimMetric('untrained-0', ")
     assert repr(metric).endswith(" weights, at least 5 px)")

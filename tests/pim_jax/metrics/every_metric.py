@@ -12,7 +12,7 @@ import numpy as np
 
 from pim_jax.features import backbones
 from pim_jax.metric import Metric
-from pim_jax.metrics import ABOUT, METRICS, deepiqa, dists, lpips, pieapp
+from pim_jax.metrics import METRICS, deepiqa, dists, lpips, pieapp
 
 # Those of the same function as another, or of another width or backbone alone.
 TWINS = {"psnr", "pim-1", "lpips-vgg"} | {
@@ -21,7 +21,7 @@ TWINS = {"psnr", "pim-1", "lpips-vgg"} | {
 NAMES = [name for name in METRICS if name not in TWINS]
 # Scores of a network, which are no distances.
 SCORES = {"pieapp", "deepiqa"}
-WITH_WEIGHTS_OF_ITS_OWN = {name for name in NAMES if not ABOUT[name].needs_download}
+WITH_WEIGHTS_OF_ITS_OWN = {name for name in NAMES if not METRICS[name].needs_download}
 
 
 def _spread(shape: tuple[int, ...]) -> np.ndarray:
@@ -71,7 +71,7 @@ def make(name: str) -> Metric:
 
 def side(name: str) -> int:
     """A size of images that it takes."""
-    return max(24, ABOUT[name].minimum_size)
+    return max(24, METRICS[name].minimum_size)
 
 
 def value_and_gradients(metric: Metric, a: jax.Array, b: jax.Array):

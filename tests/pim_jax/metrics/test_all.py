@@ -1,15 +1,19 @@
 """What holds for every metric that needs no download, beside `test_contract.py`."""
 
+import importlib
+import pkgutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pim_jax.metrics import ABOUT, METRICS
+import pim_jax.metrics
+from pim_jax.metrics import METRICS
 from pim_jax.pim import packaged
 
 # Loading these needs files that are not here.
-NEEDS_FILES = {name for name, about in ABOUT.items() if about.needs_download}
+NEEDS_FILES = {name for name, entry in METRICS.items() if entry.needs_download}
 WEIGHTLESS = sorted(set(METRICS) - NEEDS_FILES)
 
 
@@ -21,23 +25,36 @@ def metric(request):
 def pair_of(wave_pair, metric, extra=5):
     side = max(24, metric.minimum_size)
     a, b = wave_pair(side, side + extra)
-    if ABOUT[metric.name].thresholded:
+    if METRICS[metric.name].thresholded:
         b = b[:, ::-1]  # what differs less may be at distance 0
     return jnp.asarray(a / 255, jnp.float32), jnp.asarray(b / 255, jnp.float32)
 
 
-def test_the_tables_have_the_same_names():
-    assert list(ABOUT) == list(METRICS)
+def test_every_entry_is_found_by_its_name():
+    assert [entry.name for entry in METRICS.values()] == list(METRICS)
+    modules = pkgutil.iter_modules(pim_jax.metrics.__path__, "pim_jax.metrics.")
+    entries = [
+        entry
+        for module in modules
+        for entry in getattr(importlib.import_module(module.name), "ENTRIES", ())
+    ]
+    # None is left out of the table, and no two have one name.
+    assert sorted(entry.name for entry in entries) == sorted(METRICS)
+
+
+def test_the_names_before_there_was_one_table():
+    assert pim_jax.metrics.ABOUT is METRICS
+    assert pim_jax.metrics.ABOUT["ssim"].reference.startswith("1 - tf.image.ssim")
 
 
 def test_what_is_said_without_loading_is_true(metric):
-    about = ABOUT[metric.name]
-    assert metric.minimum_size == about.minimum_size
-    assert metric.version == about.version
+    entry = METRICS[metric.name]
+    assert metric.minimum_size == entry.minimum_size
+    assert metric.version == entry.version
 
 
 def test_the_gradient_is_the_slope(wave_pair, metric):
-    if not ABOUT[metric.name].differentiable:
+    if not METRICS[metric.name].differentiable:
         pytest.skip("no gradient is promised")
     a, b = (0.1 + 0.8 * x for x in pair_of(wave_pair, metric))
     function = jax.jit(lambda y: metric(a, y)[0])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from pim_jax.metrics import ABOUT, METRICS
+from pim_jax.metrics import METRICS
 from tests.pim_jax.metrics import every_metric
 from tests.pim_jax.metrics.conftest import wave_image
 
@@ -37,7 +37,7 @@ def pairs(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     side = every_metric.side(name)
     waves = (wave_image(side, side + 5, 0, 0), wave_image(side, side + 5, 0.05, 12))
     a, b = (np.float32(x) / 255 for x in waves)
-    if ABOUT[name].thresholded:
+    if METRICS[name].thresholded:
         b = b[::-1]  # what differs less may be at distance 0
     noise = np.random.default_rng(0).uniform(size=a.shape).astype(np.float32)
     grey, black = np.full_like(a, 0.5), np.zeros_like(a)
@@ -90,22 +90,22 @@ def test_none_is_left_out():
 
 
 def test_identical_images_are_at_zero_and_others_are_not(name):
-    distance, about = found(name).distance, ABOUT[name]
+    distance, entry = found(name).distance, METRICS[name]
     if name not in every_metric.SCORES:
         for pair in distance:
             if pair.startswith("same"):
                 assert distance[pair] == 0, pair
     if name in every_metric.WITH_WEIGHTS_OF_ITS_OWN:
-        seen = ["different", "black", *["negative"] * about.sees_negative]
+        seen = ["different", "black", *["negative"] * entry.sees_negative]
         for pair in seen:
-            assert 1e-6 < distance[pair] <= about.largest + 1e-6, pair
+            assert 1e-6 < distance[pair] <= entry.largest + 1e-6, pair
 
 
 def test_gradients_are_finite_wherever_they_are_asked_for(name):
     for pair, gradients in found(name).gradients.items():
         if not {"hole", "nothing"} & set(pair.split()):
             assert np.isfinite(gradients).all(), pair
-    if name in every_metric.WITH_WEIGHTS_OF_ITS_OWN and ABOUT[name].differentiable:
+    if name in every_metric.WITH_WEIGHTS_OF_ITS_OWN and METRICS[name].differentiable:
         for gradient in found(name).gradients["different"]:
             assert np.abs(gradient).max() > 0
 
@@ -114,6 +114,24 @@ def test_nan_in_nan_out(name):
     for pair, distance in found(name).distance.items():
         expected = bool({"hole", "nothing"} & set(pair.split()))
         assert np.isnan(distance) == expected, pair
+
+
+def test_nan_at_any_place_where_the_arithmetic_is_trusted_to_pass_it(name):
+    metric = every_metric.make(name)
+    if not getattr(metric.function, "passes_nan", False):
+        pytest.skip("a pass over the images sees to it")
+    a, b = pairs(name)["different"]
+    places = np.indices(a.shape[:2]).reshape(2, -1)
+    each = np.arange(places.shape[1])
+    program = jax.jit(metric)
+    for image in (a, b):
+        holes = np.repeat(image[None], len(each), axis=0)
+        holes[each, *places, each % 3] = np.nan
+        whole = np.broadcast_to(a, holes.shape)
+        for pair in ((whole, holes), (holes, whole)):
+            assert np.isnan(program(*pair)).all()
+    for pair in ("hole", "hole in the first", "nothing but NaN"):
+        assert any(np.isnan(x).any() for x in found(name).gradients[pair]), pair
 
 
 def test_values_out_of_range_are_clipped_with_a_gradient_that_leads_back(name):

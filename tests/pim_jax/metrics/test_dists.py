@@ -12,7 +12,7 @@ from golden import lpips_dists
 
 import pim_jax
 from pim_jax.features import backbones
-from pim_jax.metrics import ABOUT, dists
+from pim_jax.metrics import METRICS, dists
 
 TOLERANCE = 1e-5
 
@@ -65,7 +65,7 @@ def test_identical_images_are_at_distance_zero(metric, value_and_gradient):
 
 
 def test_about(metric):
-    about = ABOUT["dists"]
+    about = METRICS["dists"]
     assert about.backbone == "vgg16"
     assert (metric.version, metric.minimum_size) == (about.version, about.minimum_size)
 

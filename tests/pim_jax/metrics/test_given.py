@@ -10,7 +10,7 @@ import pytest
 
 import pim_jax
 from pim_jax.io import torch_files
-from pim_jax.metrics import ABOUT, deepiqa, pieapp
+from pim_jax.metrics import METRICS, deepiqa, pieapp
 from tests.golden import deepiqa as golden_deepiqa
 from tests.golden import networks
 from tests.golden import pieapp as golden_pieapp
@@ -112,7 +112,7 @@ def test_equal_images_have_a_finite_gradient(subject):
 
 
 def test_wrong_input(subject):
-    least = ABOUT[subject.name].minimum_size
+    least = METRICS[subject.name].minimum_size
     small = subject.pair[0][:, : least - 1]
     with pytest.raises(ValueError, match=f"at least {least} pixels"):
         subject.metric(small, small)
@@ -150,7 +150,7 @@ def test_the_published_file_of_pieapp(tmp_path, monkeypatch):
     published = {**state, "ref_score_subtract.weight": np.ones(1, np.float32)}
     monkeypatch.setattr(torch_files, "read_state_dict", lambda path: published)
     loaded = pim_jax.load("pieapp", tmp_path / "PieAPPv0.1.pth")
-    about = ABOUT["pieapp"]
+    about = METRICS["pieapp"]
     assert (loaded.name, loaded.minimum_size) == ("pieapp", about.minimum_size)
     ratio = np.ones(2) / state["ref_score_subtract.weight"].item()
     bias = state["ref_score_subtract.bias"].item()
@@ -162,7 +162,7 @@ def test_files_of_deepiqa(tmp_path):
     state, metric, pair = make("deepiqa")[2:]
     np.savez(tmp_path / "model.npz", **state)
     loaded = pim_jax.load("deepiqa", tmp_path / "model.npz")
-    assert (loaded.name, loaded.version) == ("deepiqa", ABOUT["deepiqa"].version)
+    assert (loaded.name, loaded.version) == ("deepiqa", METRICS["deepiqa"].version)
     np.testing.assert_array_equal(loaded(*pair), metric(*pair))
     (tmp_path / "damaged.model").write_bytes(b"no model")
     pytest.importorskip("h5py")

@@ -13,7 +13,7 @@ from golden import lpips_dists
 
 import pim_jax
 from pim_jax.features import backbones, linear_weights, torchvision
-from pim_jax.metrics import ABOUT, METRICS, lpips
+from pim_jax.metrics import METRICS, lpips
 
 TOLERANCE = 1e-5
 NETWORKS = ["alex", "squeeze", pytest.param("vgg", marks=pytest.mark.slow)]
@@ -196,7 +196,7 @@ def test_named_with_a_file_of_weights(tmp_path, trunk):
     for suffix in ("", "-v0.0", "-baseline"):
         name = f"lpips-alex{suffix}"
         metric = pim_jax.load(name, weights=path)
-        about = ABOUT[name]
+        about = METRICS[name]
         assert (metric.name, metric.version) == (name, about.version)
         assert metric.minimum_size == about.minimum_size
         values[suffix] = float(metric(x[:1], y[:1])[0])
@@ -208,8 +208,8 @@ def test_about_says_which_backbone():
         if name.startswith("lpips-"):
             network = name.split("-")[1]
             trunk = lpips.TRUNKS[network]
-            assert ABOUT[name].backbone == trunk.backbone
-            assert ABOUT[name].minimum_size == backbones.MINIMUM_SIZE[trunk.backbone]
+            assert METRICS[name].backbone == trunk.backbone
+            assert METRICS[name].minimum_size == backbones.MINIMUM_SIZE[trunk.backbone]
 
 
 def test_weights_of_channels_that_do_not_fit(tmp_path, trunk):
