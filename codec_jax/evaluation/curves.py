@@ -12,7 +12,7 @@ import matplotlib.figure
 import numpy as np
 
 from codec_jax.evaluation.bjontegaard import Curve, decibel
-from pim_jax.evaluation import styles
+from pim_jax.evaluation import pictures
 
 # What a header calls a measure -> what we call it.
 _MEASURES = {"PSNR": "psnr", "MS-SSIM": "ms-ssim"}
@@ -123,10 +123,10 @@ def figure(
     ):
         known = [found for found in published if found.measure == measure]
         for number, found in enumerate(known):
-            style = {**styles.line(number, 1), "linewidth": 0.8, "alpha": 0.7}
+            style = {**pictures.line_style(number, 1), "linewidth": 0.8, "alpha": 0.7}
             axis.plot(*found.curve, label=found.name, **style)
         for number, (name, curve) in enumerate(several.items()):
-            axis.plot(*curve, label=name, **styles.marked(number))
+            axis.plot(*curve, label=name, **pictures.marker_style(number))
         _limit(axis, list(several.values()))
         axis.set_xlabel("bits per pixel")
         axis.set_ylabel(f"{measure.upper()} (dB)")

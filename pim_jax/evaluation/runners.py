@@ -18,16 +18,13 @@ from pim_jax.data import (
 from pim_jax.data.bapps_folder import PATCH, Source
 from pim_jax.evaluation import (
     behaviour,
-    colour_pictures,
     held_out,
     judgements,
     kept,
+    pictures,
     ranking,
-    ranking_pictures,
     realism_checks,
-    realism_pictures,
     recovery,
-    recovery_pictures,
 )
 from pim_jax.evaluation import colour as colour_discrimination
 from pim_jax.evaluation.named import (
@@ -333,7 +330,7 @@ def recover(
     found = photographs.photographs(config.images_dir, config.side, config.images)
     reference = np.stack([*found.values()])
 
-    def tables(results: recovery_pictures.Results) -> list[Table]:
+    def tables(results: pictures.Recoveries) -> list[Table]:
         return [recovery.table(begin, of, reference) for begin, of in results.items()]
 
     results = recovery.run(
@@ -343,8 +340,8 @@ def recover(
         progress,
         lambda results: output.so_far(tables(results)),
     )
-    output.figure(recovery_pictures.grid(results, reference), "pictures.png", dpi=150)
-    output.figure(recovery_pictures.curves(results), "curves.png")
+    output.figure(pictures.recovery_grid(results, reference), "pictures.png", dpi=150)
+    output.figure(pictures.recovery_curves(results), "curves.png")
     return tables(results)
 
 
@@ -373,7 +370,7 @@ def rank(
         progress,
         lambda found: output.so_far([ranking.table(found, versions, name)]),
     )
-    shown = ranking_pictures.pictures(pixels, versions, found)
+    shown = pictures.ranking_pictures(pixels, versions, found)
     for stem, picture in zip(
         ["photograph", *versions, "ranks"], shown.values(), strict=True
     ):
@@ -405,7 +402,7 @@ def colour(
         progress,
         lambda found: output.so_far(tables(found)),
     )
-    picture = colour_pictures.chromaticity_panels(found, config.luminance)
+    picture = pictures.chromaticity_panels(found, config.luminance)
     output.figure(picture, "ellipses.png")
     return tables(found)
 
@@ -446,7 +443,7 @@ def realism(
         progress(f"{name}: latents of {len(crops)} crops, distorted in many ways")
         results[name] = realism_checks.examine(represent, crops, textures, settings)
         output.so_far(tables())
-    output.figure(realism_pictures.curves(results), "curves.png")
+    output.figure(pictures.realism_curves(results), "curves.png")
     return tables()
 
 

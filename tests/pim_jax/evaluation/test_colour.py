@@ -8,7 +8,7 @@ import pytest
 
 from pim_jax.data import macadam
 from pim_jax.evaluation import colour as cd
-from pim_jax.evaluation import colour_pictures
+from pim_jax.evaluation import pictures
 from pim_jax.metric import Metric
 from pim_jax.metrics import METRICS
 from pim_jax.ops import chromaticity
@@ -147,7 +147,7 @@ def test_a_metric_that_sees_luma_alone():
     table = cd.metric_table(found, 0.15)
     assert "areas" not in table.rows["luma"]
     assert "angle error" in table.rows["luma"]
-    colour_pictures.chromaticity_panels(found, 0.15)
+    pictures.chromaticity_panels(found, 0.15)
 
 
 def test_blind_and_broken_metrics_are_named():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pim_jax.data import distortions, photographs
-from pim_jax.evaluation import ranking, ranking_pictures
+from pim_jax.evaluation import pictures, ranking
 from pim_jax.metrics import METRICS
 from pim_jax.metrics.pixel import psnr_of_bytes
 
@@ -47,9 +47,9 @@ def test_ranks_are_of_distances(pixels):
     assert [type(score.value) for score in table.rows["ssim"].values()] == [
         *(int, int, float, float)
     ]
-    pictures = ranking_pictures.pictures(pixels, versions, found)
-    assert len(pictures) == 1 + len(versions) + 1
-    assert all(p.dtype == np.uint8 and p.shape[2] == 3 for p in pictures.values())
+    shown = pictures.ranking_pictures(pixels, versions, found)
+    assert len(shown) == 1 + len(versions) + 1
+    assert all(p.dtype == np.uint8 and p.shape[2] == 3 for p in shown.values())
 
 
 def test_brightness_and_shift():

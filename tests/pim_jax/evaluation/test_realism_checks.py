@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pim_jax.data import photographs
-from pim_jax.evaluation import realism_checks, realism_pictures
+from pim_jax.evaluation import pictures, realism_checks
 from pim_jax.pim.distance import untrained
 from pim_jax.pim.model import ModelConfig
 
@@ -75,11 +75,11 @@ def test_curves_keep_their_direction(results):
         natural={"MMD": -4.0},
         distorted={name: {"MMD": rising} for name in realism_checks.CHECKED},
     )
-    figure = realism_pictures.curves({"pixels": found})
+    figure = pictures.realism_curves({"pixels": found})
     for axis in figure.axes:
         drawn = axis.lines[0].get_ydata()
         np.testing.assert_allclose(drawn, np.array([-4.0, *rising]) / 4)
-    assert len(realism_pictures.curves(results).axes) == 2 * len(realism_checks.CHECKED)
+    assert len(pictures.realism_curves(results).axes) == 2 * len(realism_checks.CHECKED)
 
 
 def test_crops_do_not_overlap():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pim_jax.data import photographs
-from pim_jax.evaluation import recovery, recovery_pictures
+from pim_jax.evaluation import pictures, recovery
 from pim_jax.metric import Metric
 from pim_jax.metrics import METRICS
 
@@ -64,11 +64,11 @@ def test_the_table(results):
 
 
 def test_pictures(results):
-    titles = [a.get_title() for a in recovery_pictures.grid(results, REFERENCE).axes]
+    titles = [a.get_title() for a in pictures.recovery_grid(results, REFERENCE).axes]
     # For each start the reference, the start and the end of every metric.
     assert titles.count("reference") == len(results)
     assert len(titles) == sum(2 + len(metrics) for metrics in results.values())
-    panels = recovery_pictures.curves(results).axes
+    panels = pictures.recovery_curves(results).axes
     assert [len(panel.lines) for panel in panels[::2]] == [
         len(metrics) for metrics in results.values()
     ]
@@ -78,7 +78,7 @@ def test_a_dozen_metrics_are_told_apart(results):
     (found,) = results["noise"].values()
     many = {f"metric {i}": found for i in range(12)}
     negative = found._replace(distance=-found.distance)
-    figure = recovery_pictures.curves({"noise": many | {"negative": negative}})
+    figure = pictures.recovery_curves({"noise": many | {"negative": negative}})
     quality, share = figure.axes
     styles = {(line.get_color(), line.get_linestyle()) for line in quality.lines}
     assert len(styles) == 13
