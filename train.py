@@ -51,7 +51,7 @@ def main() -> None:
     if config.task not in TASKS:
         raise ValueError(f"config.task is {config.task!r}, expected one of {[*TASKS]}")
     loop.check_settings(config)
-    loop.train(TASKS[config.task](config, workdir), config, workdir)
+    loop.train(TASKS[config.task](config), config, workdir)
 
 
 if __name__ == "__main__":

@@ -186,6 +186,7 @@ def _known(entry: Entry) -> dict[str, Any]:
         "largest": _finite(entry.largest),
         "minimum_size": entry.minimum_size,
         "differentiable": entry.differentiable,
+        "unit": printed.unit(entry.name),
         "weights": entry.weights,
         "reference": entry.reference,
     }

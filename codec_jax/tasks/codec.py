@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,18 +29,16 @@ _AT_ONCE = 4
 _SAID_BY_PSNR = ("mse", "psnr")
 
 
-def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task:
+def make(config: ml_collections.ConfigDict) -> Task:
     """Training of a transform codec on crops of images.
 
     Args:
       config: as in `configs/codec.py`.
-      workdir: not used; everything that training writes, the loop writes.
     Raises: ValueError for options that do not fit, FileNotFoundError for missing data or
       for nothing to start from.
     """
-    del workdir
     model = CodecConfig.from_dict(config.model)
-    axis_name = devices.AXIS if config.compile == "pmap" else None
+    axis_name = devices.axis_name(config.compile)
     devices.check_batch_size(config.data.batch_size, config.devices)  # Before data.
     images = _images(config.data)
     moves = optax.chain(

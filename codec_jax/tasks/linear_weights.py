@@ -6,7 +6,6 @@ https://arxiv.org/abs/2401.07200; all else is `pim_jax.tasks.linear_weights`.
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -66,9 +65,9 @@ def analysis_network(name_or_folder: str, seed: int) -> Network:
     return Network(params, function, channels, 1)
 
 
-def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task:
+def make(config: ml_collections.ConfigDict) -> Task:
     """As `pim_jax.tasks.linear_weights.make`; `config.network.name` may also be 'codec'."""
-    return pim_jax.tasks.linear_weights.make(config, workdir, ALL)
+    return pim_jax.tasks.linear_weights.make(config, ALL)
 
 
 ALL = {**NETWORKS, "codec": analysis_network}

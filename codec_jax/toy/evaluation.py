@@ -61,7 +61,7 @@ def toy(
 
 def _trained(config: ml_collections.ConfigDict, workdir: Path) -> Any:
     """The parameters at the end of a run, which is carried out if need be."""
-    state = loop.train(task.make(config, workdir), config, workdir)
+    state = loop.train(task.make(config), config, workdir)
     if int(state.step) < config.steps:
         raise InterruptedError(f"stopped while training {workdir}")
     return state.ema_params

@@ -1,7 +1,6 @@
 """Training of a toy coder as a task for the loop: source, coder and loss meet here."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -80,7 +79,7 @@ def coder_of(config: ml_collections.ConfigDict) -> Coder:
     return transform_coder(source.dimensions, model.latents, widths, model.alpha)
 
 
-def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task:
+def make(config: ml_collections.ConfigDict) -> Task:
     """Training of a coder on fresh samples of a source.
 
     Samples are drawn on the device, and a step of the loop is many steps of the
@@ -88,10 +87,8 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
 
     Args:
       config: as in `configs/toy.py`.
-      workdir: not used; everything that training writes, the loop writes.
     Raises: ValueError for options that do not fit.
     """
-    del workdir
     if config.updates_per_step < 1:
         raise ValueError(
             f"updates_per_step is {config.updates_per_step}, expected >= 1"

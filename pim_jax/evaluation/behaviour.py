@@ -220,11 +220,7 @@ def run(
     Raises:
       ValueError: fewer than two pairs, shapes that differ, or NaN distances.
     """
-    if x.shape != y.shape or x.ndim != 4 or len(x) < 2:
-        raise ValueError(
-            "expected at least two pairs of frames (n, h, w, 3), found "
-            f"{x.shape} and {y.shape}"
-        )
+    _check_pairs(x, y)
     frames = x[: settings.frames]
     candidates = min(settings.others + 1, len(y))
     within: dict[str, dict[str, Score]] = {}
@@ -246,12 +242,17 @@ def run(
         )
         if name in bounds:
             progress(f"{name}: IXYZ of {len(x)} pairs")
-            rest[name] |= {
-                _bound_name(reduction): _mean_score(values, settings)
-                for reduction, values in bounds[name](x, y).items()
-            }
+            rest[name] |= _bound_scores(bounds[name](x, y), settings)
         done(tables())
     return tables()
+
+
+def _check_pairs(x: np.ndarray, y: np.ndarray) -> None:
+    if x.shape != y.shape or x.ndim != 4 or len(x) < 2:
+        raise ValueError(
+            "expected at least two pairs of frames (n, h, w, 3), found "
+            f"{x.shape} and {y.shape}"
+        )
 
 
 def _tables(
@@ -299,6 +300,16 @@ def _flip_name(shift: int) -> str:
 
 def _bound_name(reduction: str) -> str:
     return f"IXYZ, {reduction}"
+
+
+def _bound_scores(
+    bounds: Mapping[str, np.ndarray], settings: Settings
+) -> dict[str, Score]:
+    """The mean IXYZ by each reduction."""
+    return {
+        _bound_name(reduction): _mean_score(values, settings)
+        for reduction, values in bounds.items()
+    }
 
 
 def _flip_rates(

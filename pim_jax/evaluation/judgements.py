@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -412,10 +413,7 @@ def comparisons_table(
       folder: that their file names start from.
       baseline: the name of one of the metrics.
       batch_size: images in one batch; pictures keep their size.
-      resamples: of the bootstrap.
-      seed: of the bootstrap.
-      progress: called with a line of text before each metric.
-      done: called after each metric with the table so far.
+      resamples, seed, progress, done: as for `two_afc_table`.
 
     Raises:
       ValueError: `baseline` is not among the metrics, or NaN distances.
@@ -424,57 +422,102 @@ def comparisons_table(
     check_baseline(baseline, metrics)
     rows, skipped = _readable_comparisons(rows, folder)
     versions = Versions(rows, folder)
-    votes_b = np.array([row.votes_b for row in rows])
-    votes = np.array([row.votes for row in rows])
-    pictures, picture = np.unique([row.reference for row in rows], return_inverse=True)
-    best = np.maximum(votes_b, votes - votes_b)
-    difference = f"{DIFFERENCE}{baseline}"
-
-    def samples(agreeing: np.ndarray) -> np.ndarray:
-        return evaluate.bootstrap_samples(
-            lambda hit, of: hit.sum() / of.sum(),
-            [np.bincount(picture, values) for values in (agreeing, votes)],
-            resamples,
-            seed,
-        )
-
-    def share(agreeing: np.ndarray, drawn: np.ndarray) -> Score:
-        return Score(float(agreeing.sum() / votes.sum()), *evaluate.interval(drawn))
-
+    votes = _Votes.on(rows)
+    best = votes.agreement(
+        np.maximum(votes.for_b, votes.total - votes.for_b), resamples, seed
+    )
     people = {
-        RATERS: {"agreement": Score(evaluate.raters_agree(votes_b, votes))},
-        LIMIT: {"agreement": share(best, samples(best))},
+        RATERS: {"agreement": Score(evaluate.raters_agree(votes.for_b, votes.total))},
+        LIMIT: {"agreement": best.score(votes)},
     }
-    agreeing: dict[str, np.ndarray] = {}
-    drawn: dict[str, np.ndarray] = {}
+    notes = (
+        f"{int(votes.total.sum())} votes on {len(rows)} pairs of {votes.pictures} "
+        "pictures; intervals: bootstrap over pictures.",
+        f"{RATERS}: of the same pair, where it has two votes.",
+        *readable.note({"pairs": skipped}),
+    )
+    found: dict[str, _Agreement] = {}
 
     def table() -> Table:
-        scores = {
-            name: {"agreement": share(agreeing[name], drawn[name])} for name in agreeing
-        }
-        for name in scores if baseline in agreeing else ():
-            scores[name][difference] = share(
-                agreeing[name] - agreeing[baseline], drawn[name] - drawn[baseline]
-            )
         return Table(
             "Votes on pairs of versions",
-            {"agreement": "%", difference: "%"},
-            {**{name: scores[name] for name in metrics if name in scores}, **people},
-            (
-                f"{int(votes.sum())} votes on {len(rows)} pairs of {len(pictures)} "
-                "pictures; intervals: bootstrap over pictures.",
-                f"{RATERS}: of the same pair, where it has two votes.",
-                *readable.note({"pairs": skipped}),
-            ),
+            {"agreement": "%", f"{DIFFERENCE}{baseline}": "%"},
+            {**_agreement_rows(found, votes, baseline), **people},
+            notes,
         )
 
     for name, metric in metrics.items():
-        progress(f"{name}: {len(versions)} versions of {len(pictures)} pictures")
-        distance_a, distance_b = _of_versions(metric, versions, rows, batch_size)
-        agreeing[name] = evaluate.agreeing_votes(distance_a, distance_b, votes_b, votes)
-        drawn[name] = samples(agreeing[name])
+        progress(f"{name}: {len(versions)} versions of {votes.pictures} pictures")
+        a, b = _of_versions(metric, versions, rows, batch_size)
+        agreeing = evaluate.agreeing_votes(a, b, votes.for_b, votes.total)
+        found[name] = votes.agreement(agreeing, resamples, seed)
         done(table())
     return table()
+
+
+def _agreement_rows(
+    found: Mapping[str, "_Agreement"], votes: "_Votes", baseline: str
+) -> dict[str, dict[str, Score]]:
+    """Of each metric its agreement and, once it is known, the difference to a baseline."""
+    rows = {name: {"agreement": of.score(votes)} for name, of in found.items()}
+    if baseline in found:
+        for name, of in found.items():
+            difference = of.minus(found[baseline])
+            rows[name][f"{DIFFERENCE}{baseline}"] = difference.score(votes)
+    return rows
+
+
+class _Votes(NamedTuple):
+    """Votes on pairs of versions.
+
+    Attributes:
+      for_b, total: (rows,) of each pair.
+      picture: (rows,) the number of the reference picture.
+      pictures: how many of them there are.
+    """
+
+    for_b: np.ndarray
+    total: np.ndarray
+    picture: np.ndarray
+    pictures: int
+
+    @classmethod
+    def on(cls, rows: Sequence[Comparison]) -> "_Votes":
+        """The votes on these comparisons."""
+        names, picture = np.unique([row.reference for row in rows], return_inverse=True)
+        for_b, total = (
+            np.array([getattr(row, key) for row in rows])
+            for key in ("votes_b", "votes")
+        )
+        return cls(for_b, total, picture, len(names))
+
+    def agreement(
+        self, agreeing: np.ndarray, resamples: int, seed: int
+    ) -> "_Agreement":
+        """Of (rows,) votes that agree; the same seed gives the same resamples."""
+        drawn = evaluate.bootstrap_samples(
+            lambda hit, of: hit.sum() / of.sum(),
+            [np.bincount(self.picture, values) for values in (agreeing, self.total)],
+            resamples,
+            seed,
+        )
+        return _Agreement(agreeing, drawn)
+
+
+class _Agreement(NamedTuple):
+    """Votes that agree, (rows,), and their share in each resample of the pictures."""
+
+    agreeing: np.ndarray
+    drawn: np.ndarray
+
+    def minus(self, other: "_Agreement") -> "_Agreement":
+        """The difference, on the same resamples."""
+        return _Agreement(self.agreeing - other.agreeing, self.drawn - other.drawn)
+
+    def score(self, votes: _Votes) -> Score:
+        """The share among all votes, with its interval."""
+        share = float(self.agreeing.sum() / votes.total.sum())
+        return Score(share, *evaluate.interval(self.drawn))
 
 
 def _readable_comparisons(

@@ -28,7 +28,13 @@ from pim_jax.metric import Metric
 from pim_jax.metrics import lpips
 from pim_jax.ops import bounds
 from pim_jax.training import checkpoint, devices, run_config
-from pim_jax.training.task import Task, TrainState, gradient_update
+from pim_jax.training.task import (
+    Batches,
+    Task,
+    TrainState,
+    Update,
+    gradient_update,
+)
 
 _ORDER = 9  # what batching's random numbers are used for
 _EPOCHS = 10
@@ -91,27 +97,21 @@ NETWORKS: dict[str, Callable[[str, int], Network]] = {
 }
 
 
-def make(
-    config: ml_collections.ConfigDict,
-    workdir: Path | None = None,
-    networks: Networks = NETWORKS,
-) -> Task:
+def make(config: ml_collections.ConfigDict, networks: Networks = NETWORKS) -> Task:
     """Training of the weights of channels on 2AFC judgements.
 
     Args:
       config: as in `configs/lpips.py`.
-      workdir: not used; everything that training writes, the loop writes.
       networks: what `config.network.name` may be.
     Raises: ValueError for options that do not fit, FileNotFoundError for missing data.
     """
     from pim_jax.data import bapps
 
-    del workdir
     devices.check_batch_size(config.data.batch_size, config.devices)
     network = network_of(config.network, networks)
     if not 0 <= config.dropout < 1:
         raise ValueError(f"dropout is {config.dropout}, expected 0 <= dropout < 1")
-    axis_name = devices.AXIS if config.compile == "pmap" else None
+    axis_name = devices.axis_name(config.compile)
     optimizer = make_optimizer(config.optimizer, config.steps)
     names = tuple(network.channels)
     train = _joined(bapps.two_afc_train(config.data.data_dir))
@@ -123,15 +123,33 @@ def make(
         make_loss(names, config.dropout, axis_name), optimizer, 0.0, axis_name
     )
 
-    def init(key: PRNGKeyArray) -> HeadsState:
-        params = initial_params(key, network.channels)
-        return HeadsState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            ema_params=params,
-            opt_state=optimizer.init(params),
-            network=jax.tree.map(jnp.asarray, network.params),
-        )
+    def validation(state: HeadsState) -> Mapping[str, float]:
+        weights = state.ema_params["heads"]
+        return two_afc_scores(metric_of(network, state.network, weights), held_out)
+
+    return Task(
+        init=lambda key: _initial_state(key, network, optimizer),
+        update=_on_features(network, inner),
+        batches=_batches(train, config.data.batch_size, config.seed),
+        evaluations={"validation": validation},
+    )
+
+
+def _initial_state(
+    key: PRNGKeyArray, network: Network, optimizer: optax.GradientTransformation
+) -> HeadsState:
+    params = initial_params(key, network.channels)
+    return HeadsState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema_params=params,
+        opt_state=optimizer.init(params),
+        network=jax.tree.map(jnp.asarray, network.params),
+    )
+
+
+def _on_features(network: Network, inner: Update) -> Update:
+    """An update on images, from one on their features."""
 
     def update(
         state: HeadsState, batch: Mapping[str, Array], key: PRNGKeyArray
@@ -145,29 +163,26 @@ def make(
             name: {k: parts[i] for k, parts in split.items()}
             for i, name in enumerate(_NAMES)
         }
-        new, scalars = inner(state, {**features, "judge": batch["judge"]}, key)
-        return new, scalars
+        return inner(state, {**features, "judge": batch["judge"]}, key)
+
+    return update
+
+
+def _batches(train: Source, batch_size: int, seed: int) -> Batches:
+    """Minibatches of triplets, in an order of their own in every epoch."""
 
     def batches(
         process_index: int, process_count: int, start_step: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        rows = batching.rows_of_process(
-            config.data.batch_size, process_index, process_count
-        )
+        rows = batching.rows_of_process(batch_size, process_index, process_count)
 
         def batch(step: int) -> dict[str, np.ndarray]:
-            order = batching.order(
-                len(train), config.data.batch_size, config.seed, _ORDER, step
-            )
+            order = batching.order(len(train), batch_size, seed, _ORDER, step)
             return _stacked([train[int(order[row])] for row in rows])
 
         return batching.ahead(batch, start_step)
 
-    def validation(state: HeadsState) -> Mapping[str, float]:
-        weights = state.ema_params["heads"]
-        return two_afc_scores(metric_of(network, state.network, weights), held_out)
-
-    return Task(init, update, batches, {"validation": validation})
+    return batches
 
 
 def network_of(

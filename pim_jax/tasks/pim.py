@@ -25,57 +25,30 @@ from pim_jax.pim.model import (
 )
 from pim_jax.pim.objective import REDUCTIONS, ixyz
 from pim_jax.training import devices, optimizer
-from pim_jax.training.task import Task, TrainState, gradient_update, initial_state
+from pim_jax.training.task import (
+    Batches,
+    Task,
+    TrainState,
+    gradient_update,
+    initial_state,
+)
 
 
-def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task:
+def make(config: ml_collections.ConfigDict) -> Task:
     """Training of PIM on pairs of video frames.
 
     Args:
       config: as in `configs/pim.py`.
-      workdir: not used; everything that training writes, the loop writes.
     Raises: ValueError for options that do not fit, FileNotFoundError for missing data or
       weights to start from.
     """
-    del workdir
-    model = ModelConfig.from_dict(config.model)
-    if config.data.crop < model.minimum_size:
-        raise ValueError(
-            f"data.crop is {config.data.crop}, but this pyramid needs at least "
-            f"{model.minimum_size} pixels"
-        )
-    # Before frames are prepared, which may take hours.
-    devices.check_batch_size(config.data.batch_size, config.devices)
-    if config.data.validation_pairs < 1:
-        raise ValueError(
-            f"data.validation_pairs is {config.data.validation_pairs}, expected >= 1"
-        )
-    axis_name = devices.AXIS if config.compile == "pmap" else None
+    model = _checked_model(config)
+    axis_name = devices.axis_name(config.compile)
     adam = optimizer.make(config.optimizer, config.steps)
     loss = make_loss(model, config.objective, axis_name)
-    augmentation = frame_pairs.Augmentation(
-        flip=config.data.flip,
-        scale=tuple(config.data.scale),
-        jitter_px=config.data.jitter_px,
-        brightness=config.data.brightness,
-    )
     first_params = _first_params(config.start_from, model)
+    augmentation = _augmentation(config.data)
     prepared = _prepared(config.data)
-
-    def batches(
-        process_index: int, process_count: int, start_step: int
-    ) -> Iterator[dict[str, np.ndarray]]:
-        return frame_pairs.batches(
-            frame_runs.open_runs(prepared, "train", cache_gb=config.data.cache_gb),
-            crop=config.data.crop,
-            batch_size=config.data.batch_size,
-            seed=config.seed,
-            process_index=process_index,
-            process_count=process_count,
-            start_step=start_step,
-            augmentation=augmentation,
-        )
-
     x, y = frame_pairs.validation_pairs(
         frame_runs.open_runs(prepared, "validation"),
         config.data.validation_pairs,
@@ -88,7 +61,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
     return Task(
         init=lambda key: initial_state(first_params(key), adam),
         update=gradient_update(loss, adam, config.ema_decay, axis_name),
-        batches=batches,
+        batches=_batches(config.data, prepared, augmentation, config.seed),
         evaluations={"validation": held_out},
         pictures={
             "frame_pairs": lambda state: pictures.frame_pairs(x[:8], y[:8]),
@@ -98,6 +71,59 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
         },
         follows_length=config.optimizer.schedule != "constant",
     )
+
+
+def _checked_model(config: ml_collections.ConfigDict) -> ModelConfig:
+    """The architecture; ValueError for options that do not fit.
+
+    Before frames are prepared, which may take hours.
+    """
+    model = ModelConfig.from_dict(config.model)
+    if config.data.crop < model.minimum_size:
+        raise ValueError(
+            f"data.crop is {config.data.crop}, but this pyramid needs at least "
+            f"{model.minimum_size} pixels"
+        )
+    devices.check_batch_size(config.data.batch_size, config.devices)
+    if config.data.validation_pairs < 1:
+        raise ValueError(
+            f"data.validation_pairs is {config.data.validation_pairs}, expected >= 1"
+        )
+    return model
+
+
+def _augmentation(data: ml_collections.ConfigDict) -> frame_pairs.Augmentation:
+    return frame_pairs.Augmentation(
+        flip=data.flip,
+        scale=tuple(data.scale),
+        jitter_px=data.jitter_px,
+        brightness=data.brightness,
+    )
+
+
+def _batches(
+    data: ml_collections.ConfigDict,
+    prepared: Path,
+    augmentation: frame_pairs.Augmentation,
+    seed: int,
+) -> Batches:
+    """Minibatches of pairs of frames from the training part of prepared frames."""
+
+    def batches(
+        process_index: int, process_count: int, start_step: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        return frame_pairs.batches(
+            frame_runs.open_runs(prepared, "train", cache_gb=data.cache_gb),
+            crop=data.crop,
+            batch_size=data.batch_size,
+            seed=seed,
+            process_index=process_index,
+            process_count=process_count,
+            start_step=start_step,
+            augmentation=augmentation,
+        )
+
+    return batches
 
 
 def _first_params(

@@ -157,6 +157,15 @@ def place(how: str, count: int) -> Placement:
     raise ValueError(f"compile is {how!r}, expected 'jit' or 'pmap'")
 
 
+def axis_name(how: str) -> str | None:
+    """The axis over which an update takes its means, for the config's `compile`.
+
+    Returns: `AXIS` under pmap, where an update sees its device's share of a minibatch;
+      None under jit, where it sees all of it.
+    """
+    return AXIS if how == "pmap" else None
+
+
 def fetch(tree: Any) -> Any:
     """Copies arrays that lie on local devices to NumPy.
 

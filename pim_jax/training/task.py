@@ -36,6 +36,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 Update = Callable[[Any, Batch, jax.Array], tuple[Any, Scalars]]
+Batches = Callable[[int, int, int], Iterator[dict[str, np.ndarray]]]
 
 
 class Task(NamedTuple):
@@ -67,7 +68,7 @@ class Task(NamedTuple):
 
     init: Callable[[jax.Array], Any]
     update: Update
-    batches: Callable[[int, int, int], Iterator[dict[str, np.ndarray]]]
+    batches: Batches
     evaluations: Mapping[str, Callable[[Any], Mapping[str, float]]] = {}
     pictures: Mapping[str, Callable[[Any], np.ndarray]] = {}
     follows_length: bool = True

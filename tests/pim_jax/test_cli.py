@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.metadata
 import json
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -219,10 +221,24 @@ def test_metrics(capsys, monkeypatch, tmp_path):
     assert len(out.splitlines()) == len(METRICS) + 4
     assert all(METRICS[name].reference in rows[name] for name in METRICS)
     status, out, _ = run(capsys, "metrics", "--json")
-    found = {about["name"]: about for about in json.loads(out)}
+    found = {known["name"]: known for known in json.loads(out)}
     assert list(found) == list(METRICS)
     assert found["ssim"]["minimum_size"] == METRICS["ssim"].minimum_size
     assert found["nlpd"]["largest"] is None
+    assert {k for k, known in found.items() if known["unit"] == "dB"} == {"psnr"}
+
+
+def test_listing_metrics_loads_no_weights():
+    program = """
+import sys
+opened = []
+sys.addaudithook(lambda e, of: opened.append(str(of[0])) if e == "open" else None)
+from pim_jax import cli
+assert cli.main(["metrics"]) == 0
+weights = [path for path in opened if path.endswith((".npz", ".pth", ".zip", ".h5"))]
+sys.exit(", ".join(weights))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("arguments", [[], ["compare"], ["distance", "a.png"]])

@@ -33,7 +33,7 @@ def config_of(variants, **changes):
 
 def train(config, workdir):
     """By the real loop; without pictures, to be quick."""
-    made = task.make(config, workdir)._replace(pictures={})
+    made = task.make(config)._replace(pictures={})
     return loop.train(made, config, workdir)
 
 

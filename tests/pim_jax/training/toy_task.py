@@ -64,7 +64,7 @@ def _functions(config_json):
     """(init, update) of the task."""
     config = ConfigDict(json.loads(config_json))
     optimizer_ = optimizer.make(config.optimizer, config.steps)
-    axis_name = devices.AXIS if config.compile == "pmap" else None
+    axis_name = devices.axis_name(config.compile)
 
     def init(key):
         first, second = jax.random.split(key)
