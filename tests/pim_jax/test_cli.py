@@ -235,8 +235,8 @@ opened = []
 sys.addaudithook(lambda e, of: opened.append(str(of[0])) if e == "open" else None)
 from pim_jax import cli
 assert cli.main(["metrics"]) == 0
-weights = [path for path in opened if path.endswith((".npz", ".pth", ".zip", ".h5"))]
-sys.exit(", ".join(weights))
+weights = [path for path in opened if path.endswith((".npz", ".pth", ".index"))]
+sys.exit(", ".join(weights) or 0)
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
