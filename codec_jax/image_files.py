@@ -7,8 +7,6 @@ picture was grey travel beside them, as the extras of the container.
 import dataclasses
 import io
 import lzma
-import os
-import secrets
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ import PIL.ImageCms
 from jaxtyping import Bool, UInt8, UInt16
 
 from pim_jax.io import exif, images
+from pim_jax.io.files import replace_file as replace_file
 
 Format = Literal["jpeg", "png", "tiff", "webp"]
 
@@ -171,30 +170,6 @@ def write(
         replace_file(target, _encoded(picture, format or _format_of(Path(target))))
     else:
         target.write(_encoded(picture, format or "png"))
-
-
-def replace_file(path: str | Path, data: bytes) -> None:
-    """Writes a file so that at any time there is the old one or the new one, whole.
-
-    Raises:
-      FileNotFoundError: there is no such folder.
-      ValueError: the path is a folder.
-    """
-    path = Path(path).resolve()
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {path.parent}")
-    if path.is_dir():
-        raise ValueError(f"expected a file, found a folder: {path}")
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)  # a pipe or a device, such as /dev/stdout
-        return
-    fresh = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with fresh.open("xb") as file:
-            file.write(data)
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def stripped(picture: Picture) -> Picture:

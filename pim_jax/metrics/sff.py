@@ -12,14 +12,12 @@ NumPy, where ties are told apart as here.
 """
 
 import functools
-from importlib import resources
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax.features import torchvision
+from pim_jax.io import files, npz
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import safe_math, windows
@@ -38,8 +36,9 @@ _TIED = 1e-3
 @functools.cache
 def features() -> Float[np.ndarray, "8 8 8 3"]:
     """The learned matrix: feature, row, column, channel; for pixels in 0 to 255."""
-    folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
-    return torchvision.read_npz(folder / "sff_features.npz")["features"]
+    return npz.read(files.packaged("pim_jax.metrics", "packaged", "sff_features.npz"))[
+        "features"
+    ]
 
 
 def sff(
