@@ -12,20 +12,23 @@ class DamagedError(ValueError):
     """Bytes that do not decode, or whose content is not read here."""
 
 
-@contextlib.contextmanager
-def decoding(*errors: type[Exception]) -> Iterator[None]:
-    """Turns these errors of the enclosed decoder into a DamagedError.
+class decoding:
+    """Turns some errors of the enclosed decoder into a DamagedError.
 
-    Args:
-      errors: what the decoder raises on bytes that it cannot decode.
+    Has no state, so one can be used many times: it stands around single instructions.
     """
-    try:
-        yield
-    except DamagedError:
-        raise
-    except errors as error:
-        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise DamagedError(text) from error
+
+    def __init__(self, *errors: type[Exception]) -> None:
+        """Args: errors: what the decoder raises on bytes that it cannot decode."""
+        self._errors = errors
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if isinstance(error, self._errors) and not isinstance(error, DamagedError):
+            text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise DamagedError(text) from error
 
 
 @contextlib.contextmanager

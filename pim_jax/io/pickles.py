@@ -138,10 +138,10 @@ class _Instructions(dict[int, Any]):
 
 def _guarded(code: int) -> Callable[[Any], None]:
     """An instruction of Python's unpickler, with errors of the bytes as DamagedError."""
-    instruction = pickle._Unpickler.dispatch[code]
+    instruction, guard = pickle._Unpickler.dispatch[code], decoding(*_DAMAGE)
 
     def guarded(machine: Any) -> None:
-        with decoding(*_DAMAGE):
+        with guard:
             instruction(machine)
 
     return guarded

@@ -54,12 +54,14 @@ def read(path: str | Path) -> Any:
       ValueError: it is damaged, or holds something else than plain data and tensors.
     """
     path = files.existing(path)
-    with named(f"{path} is not a readable file of torch.save"), path.open("rb") as file:
-        size = path.stat().st_size
-        if file.read(4) == b"PK\x03\x04":
-            return _read_zip(file, size)
-        file.seek(0)
-        return _read_stream(file, size)
+    with named(f"{path} is not a readable file of torch.save"):
+        with decoding(OSError):
+            file, size = path.open("rb"), path.stat().st_size
+        with file:
+            if file.read(4) == b"PK\x03\x04":
+                return _read_zip(file, size)
+            file.seek(0)
+            return _read_stream(file, size)
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
