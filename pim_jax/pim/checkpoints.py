@@ -117,7 +117,7 @@ def _architecture(options: Any, folder: Path) -> ModelConfig:
         )
     try:
         return ModelConfig.from_dict(options)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{folder}/config.json: {error}") from error
 
 
