@@ -16,7 +16,7 @@ from pim_jax.pim import published
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import sys, pim_jax, jax
-from pim_jax import compiled
+from pim_jax.io import compilation_cache as compiled
 assert jax.config.jax_compilation_cache_dir is None
 compiled.keep()
 print(jax.config.jax_compilation_cache_dir)
