@@ -29,13 +29,15 @@ pim_jax.tasks
 pim_jax.moved pim_jax.cli
 pim_jax
 codec_jax.version codec_jax.image_files codec_jax.ops codec_jax.objective
-codec_jax.coding
+codec_jax.coding codec_jax.inference
 codec_jax.layers codec_jax.entropy
+codec_jax.blocks
+codec_jax.latents
 codec_jax.models
-codec_jax.inference
+codec_jax.storage
 codec_jax.trained
-codec_jax.quadtree_codec
-codec_jax.compressai codec_jax.loading codec_jax.toy
+codec_jax.loading codec_jax.compressai codec_jax.toy
+codec_jax.freezing
 codec_jax.evaluation
 codec_jax.tasks
 codec_jax.cli_files
