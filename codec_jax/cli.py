@@ -23,7 +23,7 @@ from codec_jax.cli_files import CODED, STREAM, Done, Job
 from codec_jax.coding import bitstream, range_coder
 from codec_jax.coding.bitstream import Packet
 from codec_jax.trained import LARGEST_IMAGE, Progress, TrainedCodec
-from pim_jax.io import compilation_cache
+from pim_jax.io import compilation_cache, files
 from pim_jax.io.terminal import (
     FAILED,
     INTERRUPTED,
@@ -549,7 +549,7 @@ def _write_bytes(out: str, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        image_files.replace_file(out, data)
+        files.replace_file(out, data)
 
 
 @contextmanager

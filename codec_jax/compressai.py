@@ -22,8 +22,7 @@ from codec_jax.entropy import factorized, gaussian_conditional
 from codec_jax.models import architectures
 from codec_jax.models.codec import parameter_shapes
 from codec_jax.models.config import CodecConfig
-from pim_jax.features import torchvision
-from pim_jax.io import torch_files
+from pim_jax.io import npz, torch_files
 
 # Where training scripts put the weights, beside the optimiser's state.
 _WRAPPERS = ("state_dict", "network", "model_state_dict")
@@ -94,7 +93,7 @@ def read_compressai(path: str | Path, lmbda: float = 0.0130) -> Converted:
         `from_compressai`.
     """
     path = Path(path)
-    read = torchvision.read_npz if path.suffix == ".npz" else torch_files.read
+    read = npz.read if path.suffix == ".npz" else torch_files.read
     stored = read(path)
     return from_compressai(stored, str(path), lmbda)
 

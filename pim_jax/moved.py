@@ -59,6 +59,8 @@ MOVED = {
     "pim_jax.ops.banded": "pim_jax.ops.fast_cpu.banded",
     "pim_jax.ops.convolution": "pim_jax.ops.fast_cpu.convolution",
     "pim_jax.ops.one_by_one": "pim_jax.ops.fast_cpu.one_by_one",
+    "pim_jax.ops.roots": "pim_jax.ops.safe_math",
+    "pim_jax.ops.similarity": "pim_jax.ops.safe_math",
     "pim_jax.outputs": "pim_jax.evaluation.outputs",
     "pim_jax.pictures": "pim_jax.pim.pictures",
     "pim_jax.pretrained": "pim_jax.features.torchvision",

@@ -92,10 +92,10 @@ QUADTREE = QuadtreeConfig(
 
 
 @functools.cache
-def quadtree_params():
+def random_quadtree_params(config: QuadtreeConfig) -> dict:
     """Random ones, drawn without compiling the initialisation of a hundred arrays."""
     shapes = jax.eval_shape(
-        networks(QUADTREE).init,
+        networks(config).init,
         jax.random.key(0),
         jnp.zeros((1, 64, 64, 3)),
         jnp.zeros(1),
@@ -116,6 +116,11 @@ def quadtree_params():
 
     drawn = {n: jnp.asarray(values(n, s.shape), jnp.float32) for n, s in flat.items()}
     return flax.traverse_util.unflatten_dict(drawn, sep="/")
+
+
+def quadtree_params() -> dict:
+    """Of `QUADTREE`."""
+    return random_quadtree_params(QUADTREE)
 
 
 @functools.cache

@@ -176,6 +176,7 @@ def test_what_replaces_rounding():
         Quantizer(None, "round", 1.0)(y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bls2017", "mbt2018-mean"])
 def test_the_expected_gradient_of_the_rate(name):
     """The same bits; a gradient that is the mean over the noise, and has less of it."""

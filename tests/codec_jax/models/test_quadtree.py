@@ -100,6 +100,7 @@ def test_a_prior_that_is_scaled_and_shifted_has_weights_of_its_own():
     np.testing.assert_allclose(prior.apply({"params": folded}, x), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter(params):
     images = jax.random.uniform(jax.random.key(6), (2, 64, 64, 3))
 

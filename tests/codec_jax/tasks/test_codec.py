@@ -12,6 +12,7 @@ import skimage.data
 
 import pim_jax
 from codec_jax import freezing, loading, objective
+from codec_jax.models import architectures
 from codec_jax.models.architectures import NAMED, networks
 from codec_jax.models.codec import init_params, parameter_shapes
 from codec_jax.models.config import CodecConfig
@@ -209,6 +210,7 @@ def test_eight_devices_reach_the_parameters_of_one(once, make_config, tmp_path, 
     assert max(jax.tree.leaves(steps)) > 1e-3, "nothing was learned that could differ"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variants", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"]
 )
@@ -283,11 +285,11 @@ def test_the_loss_falls(make_config, tmp_path, variants, changes):
     assert losses[-1] < 0.67 * losses[0], losses
 
 
-def test_a_quadtree_trains_in_the_same_loop_and_becomes_a_codec(make_config, tmp_path):
+def test_a_quadtree_is_trained_by_the_same_task(make_config):
+    """Its loss, and files of its first weights; `models/test_quadtree.py` has gradients."""
     config = codec.get_config("quadtree-192")
     changes = {
         **{key: value for key, value in SMALL.items() if "model." not in key},
-        "checkpoint_every": 4,
         "data.image_dir": make_config().data.image_dir,
         "model.features": 8,
         "model.latents": 8,
@@ -298,12 +300,19 @@ def test_a_quadtree_trains_in_the_same_loop_and_becomes_a_codec(make_config, tmp
     }
     with config.unlocked():
         config.update_from_flattened_dict(changes)
-    loop.train(only_training(codec_task.make(config)), config, tmp_path)
-    trained, _ = freezing.freeze_run(tmp_path, "tiny")
+    batch = next(codec_task.make(config).batches(0, 1, 0))
+    model = architectures.from_dict(config.model)
+    params = small_codecs.random_quadtree_params(model)
+    loss = codec_task.make_loss(model, config.objective, config.steps, None)
+    value, told = jax.jit(loss)(params, batch, jax.random.key(0), jnp.int32(0))
+    assert np.isfinite(value)
+    assert told["bpp"] > told["hyper_bpp"] > 0
+    trained = freezing.freeze(params, model, "tiny")
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     assert trained.decompress(trained.compress(image)).shape == image.shape
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_codec(make_config, tmp_path):
     """With a hyperprior and two rates, by Muon."""
     changes = {"model.lambdas": (0.002, 0.02), "checkpoint_every": 4}
@@ -337,6 +346,7 @@ def test_a_run_starts_from_the_weights_of_another(make_config, tmp_path):
     assert begun.step == 0
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_codec(make_config, tmp_path):
     """Frozen again at once, its first weights are that codec."""
     config = make_config("mbt2018-mean", {"steps": 2})
