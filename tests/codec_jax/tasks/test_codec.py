@@ -312,14 +312,21 @@ def test_a_quadtree_is_trained_by_the_same_task(make_config):
     assert trained.decompress(trained.compress(image)).shape == image.shape
 
 
-@pytest.mark.slow
-def test_a_run_becomes_a_codec(make_config, tmp_path):
-    """With a hyperprior and two rates, by Muon."""
+@pytest.fixture(scope="module")
+def hyperprior_run(make_config, tmp_path_factory):
+    """(config, folder) of a run with a hyperprior and two rates, by Muon."""
+    folder = tmp_path_factory.mktemp("hyperprior")
     changes = {"model.lambdas": (0.002, 0.02), "checkpoint_every": 4}
     config = make_config("mbt2018-mean,narrow", changes)
-    loop.train(only_training(codec_task.make(config)), config, tmp_path)
-    codec, record = freezing.freeze_run(tmp_path, "tiny")
-    assert record["config"]["steps"] == 4
+    loop.train(only_training(codec_task.make(config)), config, folder)
+    return config, folder
+
+
+@pytest.mark.slow
+def test_a_run_becomes_a_codec(hyperprior_run):
+    config, folder = hyperprior_run
+    codec, record = freezing.freeze_run(folder, "tiny")
+    assert record["config"]["steps"] == config.steps
     image = small_codecs.picture(np.random.default_rng(1), 30, 50)
     assert codec.decompress(codec.compress(image)).shape == image.shape
 
@@ -336,10 +343,9 @@ def loss_at(make_config, changes, step=0):
     return float(value), {name: float(x) for name, x in found.items()}, params, batch
 
 
-def test_a_run_starts_from_the_weights_of_another(make_config, tmp_path):
-    first, second = make_config(), make_config(changes={"seed": 1})
-    state = loop.train(codec_task.make(first), first, tmp_path)
-    second.start_from = str(tmp_path)
+def test_a_run_starts_from_the_weights_of_another(once, make_config):
+    _, folder, state = once
+    second = make_config(changes={"seed": 1, "start_from": str(folder)})
     begun = codec_task.make(second).init(jax.random.key(1))
     for params in (begun.params, begun.ema_params):
         jax.tree.map(np.testing.assert_array_equal, params, state.ema_params)
@@ -347,12 +353,12 @@ def test_a_run_starts_from_the_weights_of_another(make_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_starts_from_a_codec(make_config, tmp_path):
+def test_a_run_starts_from_a_codec(hyperprior_run, tmp_path):
     """Frozen again at once, its first weights are that codec."""
-    config = make_config("mbt2018-mean", {"steps": 2})
-    loop.train(codec_task.make(config), config, tmp_path)
-    frozen, about = freezing.freeze_run(tmp_path, "tiny")
+    config, folder = hyperprior_run
+    frozen, about = freezing.freeze_run(folder, "tiny")
     loading.save(frozen, tmp_path / "tiny.npz", about)
+    config = config.copy_and_resolve_references()
     config.start_from = str(tmp_path / "tiny.npz")
     begun = codec_task.make(config).init(jax.random.key(1)).params
     again = freezing.freeze(begun, frozen.config, "tiny")
@@ -372,10 +378,8 @@ def test_a_run_starts_from_a_codec(make_config, tmp_path):
         ({"model.lambdas": (0.1, 0.2)}, ValueError, "lambdas is"),
     ],
 )
-def test_a_start_that_does_not_fit(make_config, tmp_path, changes, error, text):
-    config = make_config(changes={"steps": 2})
-    loop.train(codec_task.make(config), config, tmp_path)
-    other = make_config(changes={"start_from": str(tmp_path), **changes})
+def test_a_start_that_does_not_fit(once, make_config, changes, error, text):
+    other = make_config(changes={"start_from": str(once[1]), **changes})
     with pytest.raises(error, match=text):
         codec_task.make(other)
 

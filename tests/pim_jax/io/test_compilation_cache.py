@@ -24,16 +24,10 @@ print(jax.jit(lambda x: x @ x.T)(jax.numpy.ones((3, 4))).sum())
 """
 
 
-def without_cache():
-    """The environment, but for the cache that the tests themselves have."""
-    words = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
-    return {k: v for k, v in os.environ.items() if not k.startswith(words)}
-
-
 def run(folder, **variables):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env=without_cache()
+        env=os.environ
         | {"PYTHONPATH": str(ROOT), "PIM_JAX_CACHE": str(folder)}
         | variables,
         capture_output=True,
@@ -71,7 +65,6 @@ def settings():
         "jax_persistent_cache_min_entry_size_bytes",
     )
     before = {name: getattr(jax.config, name) for name in names}
-    jax.config.update("jax_compilation_cache_dir", None)  # that of the tests themselves
     yield
     for name, value in before.items():
         jax.config.update(name, value)
