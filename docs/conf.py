@@ -4,6 +4,7 @@
 The source folder is the whole repository, since pages link to files outside docs/.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,8 +64,9 @@ default_role = "code"
 
 
 # Docstrings are plain text in the sections of Google's style, not reStructuredText. A word
-# in backticks and an indented block are code; other characters stand for themselves.
-_SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields): +(.+)")
+# in backticks is code; other characters stand for themselves. Code is also a block that is
+# indented by four spaces, or by any number below a title that is none of the sections.
+_SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):( +.+)?")
 _MARKUP = re.compile(r"(`[^`]*`)|([*|\\]|_\b)")
 
 
@@ -73,18 +75,23 @@ def _escaped(line: str) -> str:
 
 
 def _prepared(lines: list[str]) -> Iterator[str]:
-    before, in_code = "", False
-    for line in lines:
-        indented = line.startswith(" " * 4)
-        if indented and not before.strip() and not in_code:
-            in_code = True
-            yield from ("::", "")
-        in_code = in_code and (indented or not line)
+    before, indent = "", ""
+    for line, following in itertools.zip_longest(lines, lines[1:], fillvalue=""):
+        indent = indent if line.startswith(indent) or not line else ""
         section = _SECTION.fullmatch(line)
-        if section:
-            yield from ("", f"{section[1]}:", f"  {_escaped(section[2])}")
+        titles = re.match(r"\S.*[^:]:$", line) and following.startswith(" ")
+        if indent:
+            yield line
+        elif section and section[2]:
+            yield from ("", f"{section[1]}:", f"  {_escaped(section[2].strip())}")
+        elif titles and not section:
+            indent = " "
+            yield from (_escaped(line) + ":", "")
+        elif line.startswith(" " * 4) and not before.strip():
+            indent = " " * 4
+            yield from ("::", "", line)
         else:
-            yield line if in_code else _escaped(line)
+            yield _escaped(line)
         before = line
 
 
