@@ -3,9 +3,9 @@
     python docs/make_results.py
 
 reads the template docs/results.md.in and the files docs/results/*.json, and writes
-docs/results.md. The files are those that `eval.py` and the benchmarks write. To add a result,
-copy such a file to docs/results/ and name it in the template (Jinja,
-https://jinja.palletsprojects.com), which knows four functions:
+docs/results.md. The files are those that `eval.py` and the benchmarks write. To add a
+result, copy such a file to docs/results/ and name it in the template (Jinja,
+https://jinja.palletsprojects.com), which has four functions:
 
     {{ command("kodak.json") }}         the command that made the file, as a code block
     {{ table("kodak.json", [column("bpp", "bpp", ".3f")], rows=["qt256 0"]) }}
@@ -13,7 +13,8 @@ https://jinja.palletsprojects.com), which knows four functions:
     {{ column(...) }}                   a column of a table, see `Column`
 
 Formats are those of Python's numbers. An empty format shows the digits that the file has.
-Where the unit of a measure is "%", the file has a fraction, and the page shows it times 100.
+Where the unit of a measure is "%", the file has a fraction, and the page multiplies it by
+100.
 """
 
 import json
@@ -140,9 +141,8 @@ class Results:
         if row not in {row for file in files for row in self.rows(file)}:
             raise KeyError(f"{files}: there is no row {row!r}")
         found = [
-            Cell(*(score.get(key) for key in ("value", "low", "high")), unit)
+            Cell(score["value"], score["low"], score["high"], table["units"][measure])
             for table in tables
-            for unit in [table["units"][measure]]
             if (score := table["results"].get(row, {}).get(measure))
         ]
         if len(found) > 1:
@@ -225,15 +225,16 @@ def _filled(column: Column, cells: Sequence[Cell | None]) -> list[str]:
     texts = ["" if cell is None else column.text(cell) for cell in cells]
     if not column.best:
         return texts
+    known = {cell.value: cell for cell in cells if cell and cell.value is not None}
+    best = known[_BEST[column.best](known)]
+    # All that look equal to the best are bold; the intervals are not.
     plain = column._replace(interval="")
-    # Of those that look equal to the best all are bold.
-    shown = ["" if cell is None else plain.text(cell) for cell in cells]
-    values = [cell.value for cell in cells if cell and cell.value is not None]
-    best = _BEST[column.best](values)
-    bold = {text for cell, text in zip(cells, shown, strict=True) if cell and cell.value == best}
+    bold = plain.text(best)
     return [
-        f"**{number}**{text.removeprefix(number)}" if number in bold else text
-        for number, text in zip(shown, texts, strict=True)
+        f"**{bold}**{text.removeprefix(bold)}"
+        if cell and plain.text(cell) == bold
+        else text
+        for cell, text in zip(cells, texts, strict=True)
     ]
 
 
@@ -262,9 +263,7 @@ def _refilled(page: str) -> str:
 def _paragraph(text: str) -> str:
     # A line must not begin with a sign of its own, which Markdown takes for a list.
     bound = re.sub(r"\s+([-+*]) ", "\0\\1 ", text.strip())
-    filled = textwrap.fill(
-        bound, _LINE, break_long_words=False, break_on_hyphens=False
-    )
+    filled = textwrap.fill(bound, _LINE, break_long_words=False, break_on_hyphens=False)
     return filled.replace("\0", " ")
 
 
@@ -285,7 +284,7 @@ def render(template: str, results: Results) -> str:
         "table": results.table,
         "value": results.value,
     }
-    return _refilled(environment.from_string(template).render()).strip() + "\n"
+    return _refilled(environment.from_string(template).render().strip()) + "\n"
 
 
 def main() -> None:

@@ -71,7 +71,11 @@ def test_bapps_from_the_command_line(tmp_path, checkpoint):
     assert content["config"]["resamples"] == 50
     # As docs/results/ has it: what was typed, and which version ran.
     command = shlex.split(content["command"])
-    assert command[:3] == ["python", str(ROOT / "eval.py"), "--config=configs/eval_bapps.py"]
+    assert command[:3] == [
+        "python",
+        str(ROOT / "eval.py"),
+        "--config=configs/eval_bapps.py",
+    ]
     assert content["version"] == pim_jax.__version__
     with (tmp_path / "out" / "bapps.csv").open() as file:
         rows = list(csv.DictReader(file))

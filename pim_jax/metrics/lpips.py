@@ -20,7 +20,6 @@ or the network, or from a file: `pim_jax.load("lpips-alex", weights=PATH)`.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +30,7 @@ from jaxtyping import Array, Float
 from pim_jax.features import linear_weights as head_functions
 from pim_jax.features import torchvision
 from pim_jax.features.backbones import MINIMUM_SIZE, Backbone, normalise, taps
-from pim_jax.io import torch_files
+from pim_jax.io import files, npz, torch_files
 from pim_jax.metric import Metric, check_images, compiled, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.ops import bounds
@@ -260,8 +259,7 @@ def _checked(
 
 @functools.cache
 def _packaged() -> dict[str, np.ndarray]:
-    folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
-    return torchvision.read_npz(folder / "lpips_heads.npz")
+    return npz.read(files.packaged("pim_jax.metrics", "packaged", "lpips_heads.npz"))
 
 
 def _loader(network: str, version: str) -> Callable[..., LpipsMetric]:

@@ -26,11 +26,12 @@ import numpy as np
 import rich
 from rich.table import Table
 
+from pim_jax.evaluation.tables import Score
+from pim_jax.evaluation.tables import Table as Results
 from pim_jax.features import backbones, torchvision
 from pim_jax.metric import Metric
 from pim_jax.metrics import ABOUT, METRICS
 from pim_jax.pim import published
-from pim_jax.evaluation.tables import Score, Table as Results
 from tests.benchmarks import result_files, speed, timing
 
 REFERENCE = Path(__file__).with_name("metric_reference.py")

@@ -19,7 +19,8 @@ from rich.table import Table
 
 from codec_jax.coding import numba_engine, range_coder, tensorflow_engine
 from codec_jax.coding.tables import Tables, from_pmfs
-from pim_jax.evaluation.tables import Score, Table as Results
+from pim_jax.evaluation.tables import Score
+from pim_jax.evaluation.tables import Table as Results
 from tests.benchmarks import result_files, timing
 
 ROWS = 64

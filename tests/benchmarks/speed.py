@@ -27,12 +27,12 @@ import rich
 from rich.table import Table
 
 from configs import pim
+from pim_jax.evaluation import tables
 from pim_jax.metric import Metric
 from pim_jax.pim.distance import untrained
 from pim_jax.pim.model import ModelConfig
 from pim_jax.tasks import pim as pim_task
 from pim_jax.training import page
-from pim_jax.evaluation import tables
 from tests.benchmarks import result_files, tensorflow_reference, timing
 
 MODELS = {"pim-1": ModelConfig(mixtures=1), "pim-5": ModelConfig()}
@@ -273,7 +273,9 @@ def result_tables(entries: list[Entry]) -> list[tables.Table]:
     for title, units in _MEASURES.items():
         rows: dict[str, dict[str, tables.Score]] = {}
         for line in entries:
-            ends = [measure for measure in units if line["name"].endswith(f" {measure}")]
+            ends = [
+                measure for measure in units if line["name"].endswith(f" {measure}")
+            ]
             if ends:
                 row = line["name"].removesuffix(f" {ends[0]}")
                 rows.setdefault(row, {})[ends[0]] = result_files.score(line)

@@ -43,7 +43,9 @@ def test_quick_plan_times_everything(result):
     assert set(training["training demo 2x16x16"]) == {
         "step", "loader", "loader speed / step",
     }  # fmt: skip
-    assert set(rates) == {line["name"] for line in result["entries"] if "gflop_per_s" in line}
+    assert set(rates) == {
+        line["name"] for line in result["entries"] if "gflop_per_s" in line
+    }
     assert result["command"].startswith("python ")
 
 

@@ -16,7 +16,7 @@ from pim_jax.pim import published
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import sys, pim_jax, jax
-from pim_jax import compiled
+from pim_jax.io import compilation_cache as compiled
 assert jax.config.jax_compilation_cache_dir is None
 compiled.keep()
 print(jax.config.jax_compilation_cache_dir)
@@ -24,10 +24,16 @@ print(jax.jit(lambda x: x @ x.T)(jax.numpy.ones((3, 4))).sum())
 """
 
 
+def without_cache():
+    """The environment, but for the cache that the tests themselves have."""
+    words = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+    return {k: v for k, v in os.environ.items() if not k.startswith(words)}
+
+
 def run(folder, **variables):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env=os.environ
+        env=without_cache()
         | {"PYTHONPATH": str(ROOT), "PIM_JAX_CACHE": str(folder)}
         | variables,
         capture_output=True,
@@ -65,6 +71,7 @@ def settings():
         "jax_persistent_cache_min_entry_size_bytes",
     )
     before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)  # that of the tests themselves
     yield
     for name, value in before.items():
         jax.config.update(name, value)

@@ -1,9 +1,8 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pim_jax.ops import averaging, gradients, roots, similarity
+from pim_jax.ops import averaging, gradients
 
 
 def test_boxes_bring_the_shorter_side_near_256():
@@ -33,26 +32,3 @@ def test_a_ramp_has_magnitude_two_inside(magnitude):
     np.testing.assert_allclose(magnitude(ramp)[:, 1:-1, 1:-1], 2, rtol=1e-6)
     # Zeros beyond the border.
     np.testing.assert_allclose(magnitude(ramp + 5)[0, 0, 3, 0], 6, rtol=1e-6)
-
-
-def test_roots_and_powers_have_finite_gradients():
-    x = jnp.array([0.0, 1e-30, 1e-9, 0.25, 1.0])
-    np.testing.assert_allclose(roots.root(x), np.sqrt(x), rtol=1e-6)
-    np.testing.assert_allclose(roots.power(x[3:], 0.02), x[3:] ** 0.02, rtol=1e-6)
-    np.testing.assert_allclose(roots.power(-x, 0.02), roots.power(x, 0.02))
-    for function in (roots.root, lambda x: roots.power(x, 0.02)):
-        assert np.isfinite(jax.vmap(jax.grad(function))(x)).all()
-        assert np.isfinite(jax.vmap(jax.grad(function))(-x)).all()
-    assert jax.grad(roots.root)(0.0) == 0
-    assert jax.grad(lambda x: roots.magnitude(x, 2 * x))(0.0) == 0
-
-
-def test_dissimilarity_is_what_similarity_leaves():
-    a, b = np.random.RandomState(0).rand(2, 20).astype(np.float32)
-    np.testing.assert_allclose(
-        similarity.dissimilarity(a, b, 0.1),
-        1 - similarity.similarity(a, b, 0.1),
-        atol=1e-6,
-    )
-    masked = similarity.dissimilarity(a, b, 0.1, masking=0.5)
-    assert (masked >= similarity.dissimilarity(a, b, 0.1)).all()
