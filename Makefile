@@ -11,7 +11,7 @@ comma = ,
 WORKERS ?= 2
 SPREAD = -n $(WORKERS) --dist loadfile
 
-.PHONY: install demo test test-fast lint docs bench ship-codec ship-pim clean
+.PHONY: install demo test test-fast lint docs results bench ship-codec ship-pim clean
 
 install: $(VENV)/.installed
 
@@ -48,6 +48,10 @@ lint: install
 # The site, into build/docs. Warnings are errors; --keep-going shows all of them.
 docs: install
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/docs
+
+# docs/results.md from its template and docs/results/*.json, see docs/make_results.py.
+results: install
+	$(BIN)/python docs/make_results.py
 
 # With COMPRESSAI_PYTHON=..., a Python that has CompressAI, its codec is timed as well; with
 # METRICS_PYTHON=..., one that has piq, lpips, pytorch-msssim and DISTS-pytorch, theirs.

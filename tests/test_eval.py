@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 import skimage.data
 import small_bapps
 
+import pim_jax
 from pim_jax.evaluation import distances, named, runners, tables
 from pim_jax.pim import checkpoints
 from pim_jax.pim.initialization import init_params
@@ -67,6 +69,14 @@ def test_bapps_from_the_command_line(tmp_path, checkpoint):
     values = {name: score["value"] for name, score in results["psnr"].items()}
     assert values == pytest.approx(small_bapps.TWO_AFC)
     assert content["config"]["resamples"] == 50
+    # As docs/results/ has it: what was typed, and which version ran.
+    command = shlex.split(content["command"])
+    assert command[:3] == [
+        "python",
+        str(ROOT / "eval.py"),
+        "--config=configs/eval_bapps.py",
+    ]
+    assert content["version"] == pim_jax.__version__
     with (tmp_path / "out" / "bapps.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 3 + 2 * 2

@@ -1,6 +1,8 @@
 """What an evaluation writes: tables as soon as there are some, pictures, and a list."""
 
 import os
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,21 @@ import matplotlib.figure
 import numpy as np
 import PIL.Image
 
+from pim_jax import version
 from pim_jax.evaluation import tables
 from pim_jax.evaluation.tables import Table
+
+
+def provenance() -> dict[str, str]:
+    """What a file of results says of its origin: the command that is running, the version.
+
+    The command is as it was typed, except for the folder of the Python.
+    """
+    _, *arguments = sys.orig_argv or [""]
+    return {
+        "command": shlex.join(["python", *arguments]),
+        "version": version.__version__,
+    }
 
 
 class Output:
@@ -32,14 +47,14 @@ class Output:
         Args:
           folder: made with the first file.
           name: stem of the tables' files.
-          about: what was run, for the JSON file.
+          about: what was run, for the JSON file, which has `provenance` as well.
 
         Raises:
           NotADirectoryError, PermissionError: no file can be written there.
         """
         self.folder = Path(folder)
         self.written: list[Path] = []
-        self._name, self._about = name, dict(about or {})
+        self._name, self._about = name, {**provenance(), **(about or {})}
         existing = next(
             path
             for path in (self.folder, *self.folder.absolute().parents)

@@ -13,7 +13,6 @@ from pim_jax.pim import checkpoints
 from pim_jax.pim.distance import PimMetric, pim_metric
 
 SHIPPED = ("pim-1", "pim-5", "pim-1-small")
-CHECKSUM = "weights.sha256"
 
 
 def folder_of(name: str) -> Path:

@@ -36,7 +36,9 @@ from codec_jax.inference import programs, tiling
 from codec_jax.models.architectures import networks
 from codec_jax.models.config import CodecConfig
 from codec_jax.trained import TrainedCodec
-from tests.benchmarks import speed, timing
+from pim_jax.evaluation.tables import Score
+from pim_jax.evaluation.tables import Table as Results
+from tests.benchmarks import result_files, speed, timing
 
 REFERENCE = Path(__file__).with_name("compressai_reference.py")
 
@@ -265,7 +267,22 @@ def _timed(
         if reference:
             found = timing.ratio(taken[name], taken[f"compressai {name}"])
             result["ratios"][name] = found._asdict()
-    return result
+    return result_files.with_tables(result, result_table(result))
+
+
+def result_table(result: dict[str, Any]) -> Results:
+    """Pieces down; ours, CompressAI's and their ratio across."""
+    seconds, theirs = result["seconds"], "compressai "
+    rows: dict[str, dict[str, Score]] = {}
+    for name, taken in seconds.items():
+        measure = "CompressAI" if name.startswith(theirs) else "ours"
+        row = rows.setdefault(name.removeprefix(theirs), {})
+        row[measure] = result_files.score(taken)
+    for name, ratio in result["ratios"].items():
+        rows[name]["ratio"] = result_files.score(ratio)
+    height, width = (result["sizes"][side] for side in ("height", "width"))
+    units = {"ours": "s", "CompressAI": "s", "ratio": ""}
+    return Results(f"bmshj2018-hyperprior, {height}x{width}", units, rows)
 
 
 def table(result: dict[str, Any]) -> Table:
@@ -309,8 +326,7 @@ def main() -> None:
         arguments.seconds,
         not arguments.no_training,
     )
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    result_files.write(arguments.out, result)
     rich.print(table(result))
 
 

@@ -30,11 +30,13 @@ import numpy as np
 import rich
 from rich.table import Table
 
+from pim_jax.evaluation.tables import Score
+from pim_jax.evaluation.tables import Table as Results
 from pim_jax.features import backbones, torchvision
 from pim_jax.metric import Metric
 from pim_jax.metrics import METRICS
 from pim_jax.pim import published
-from tests.benchmarks import speed, timing
+from tests.benchmarks import result_files, speed, timing
 
 REFERENCE = Path(__file__).with_name("metric_reference.py")
 SIZES = ((1, 512, 768), (16, 64, 64))
@@ -180,7 +182,25 @@ def run(
     finally:
         if reference:
             reference.close()
-    return result
+    return result_files.with_tables(result, *result_tables(result["entries"]))
+
+
+def result_tables(entries: Sequence[dict[str, Any]]) -> list[Results]:
+    """One table for each size; a metric has its first reference in its row.
+
+    Further references have rows of their own, "METRIC, REFERENCE".
+    """
+    sizes: dict[str, dict[str, dict[str, Score]]] = {}
+    for entry in entries:
+        rows = sizes.setdefault("x".join(map(str, entry["size"])), {})
+        name, seconds = entry["name"], entry["seconds"]
+        rows[name] = {"ours": result_files.score(seconds[name])}
+        for number, (other, ratio) in enumerate(entry["ratios"].items()):
+            row = rows.setdefault(f"{name}, {other}" if number else name, {})
+            row["theirs"] = result_files.score(seconds[other])
+            row["ratio"] = result_files.score(ratio)
+    units = {"ours": "s", "theirs": "s", "ratio": ""}
+    return [Results(size, units, rows) for size, rows in sizes.items()]
 
 
 def _plain(
@@ -305,8 +325,7 @@ def main() -> None:
     for name in unknown:
         rich.print(f"{name} is no name of METRICS, left out.")
     result = run(names, arguments.metrics_python, arguments.seconds)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    result_files.write(arguments.out, result)
     rich.print(table(result))
     rich.print(plain_table(result))
     for line in result["skipped"]:

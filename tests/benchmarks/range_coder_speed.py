@@ -9,7 +9,6 @@ the whole call, which checks symbols and rows as well.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,9 @@ from rich.table import Table
 
 from codec_jax.coding import numba_engine, range_coder, tensorflow_engine
 from codec_jax.coding.tables import Tables, from_pmfs
-from tests.benchmarks import timing
+from pim_jax.evaluation.tables import Score
+from pim_jax.evaluation.tables import Table as Results
+from tests.benchmarks import result_files, timing
 
 ROWS = 64
 SHAPE = (32, 48, 192)
@@ -99,7 +100,7 @@ def run(shape: tuple[int, ...], seconds: float) -> dict[str, Any]:
         for name, found in taken.items()
         if name.endswith("numba") and name.replace("numba", "tensorflow") in taken
     }
-    return {
+    result: dict[str, Any] = {
         "symbols": given.symbols.size,
         "bytes": len(range_coder.encode(*given, engine="numba")),
         "seconds": {
@@ -107,6 +108,20 @@ def run(shape: tuple[int, ...], seconds: float) -> dict[str, Any]:
         },
         "ratios": ratios,
     }
+    return result_files.with_tables(result, result_table(result))
+
+
+def result_table(result: dict[str, Any]) -> Results:
+    """Calls down; our engine, tensorflow-compression's and their ratio across."""
+    engines = {"numba": "ours", "tensorflow": "tensorflow-compression"}
+    rows: dict[str, dict[str, Score]] = {}
+    for name, taken in result["seconds"].items():
+        call, _, engine = name.partition(", ")
+        rows.setdefault(call, {})[engines[engine]] = result_files.score(taken)
+    for call, ratio in result["ratios"].items():
+        rows[call]["ratio"] = result_files.score(ratio)
+    units = {**dict.fromkeys(engines.values(), "s"), "ratio": ""}
+    return Results(f"{result['symbols']} symbols", units, rows)
 
 
 def table(result: dict[str, Any]) -> Table:
@@ -136,8 +151,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="of timing, about")
     given = parser.parse_args()
     result = run(SHAPE, given.seconds)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=2) + "\n")
+    result_files.write(given.out, result)
     rich.print(table(result))
 
 

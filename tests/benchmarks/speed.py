@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import functools
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -28,12 +27,13 @@ import rich
 from rich.table import Table
 
 from configs import pim
+from pim_jax.evaluation import tables
 from pim_jax.metric import Metric
 from pim_jax.pim.distance import untrained
 from pim_jax.pim.model import ModelConfig
 from pim_jax.tasks import pim as pim_task
 from pim_jax.training import page
-from tests.benchmarks import tensorflow_reference, timing
+from tests.benchmarks import result_files, tensorflow_reference, timing
 
 MODELS = {"pim-1": ModelConfig(mixtures=1), "pim-5": ModelConfig()}
 SIZES = ((16, 64, 64), (1, 256, 256), (1, 512, 768))
@@ -255,17 +255,52 @@ def table(result: dict[str, Any]) -> Table:
     return shown
 
 
+# Ends of the names of entries; of several that fit, the first counts.
+_MEASURES = {
+    "Distance and gradient": {
+        "distance / tensorflow distance": "",
+        "tensorflow distance": "s",
+        "distance": "s",
+        "gradient": "s",
+    },
+    "Training": {"loader speed / step": "", "loader": "s", "step": "s"},
+}
+
+
+def result_tables(entries: list[Entry]) -> list[tables.Table]:
+    """Entries as tables: models or trainings down, what was timed across."""
+    found = []
+    for title, units in _MEASURES.items():
+        rows: dict[str, dict[str, tables.Score]] = {}
+        for line in entries:
+            ends = [
+                measure for measure in units if line["name"].endswith(f" {measure}")
+            ]
+            if ends:
+                row = line["name"].removesuffix(f" {ends[0]}")
+                rows.setdefault(row, {})[ends[0]] = result_files.score(line)
+        found.append(tables.Table(title, units, rows))
+    rates = {
+        line["name"]: {"rate": tables.Score(line["gflop_per_s"])}
+        for line in entries
+        if "gflop_per_s" in line
+    }
+    return [*found, tables.Table("Operations a second", {"rate": "GFLOP/s"}, rates)]
+
+
 def run(plan: Plan, out: Path, only: str = "") -> dict[str, Any]:
     """Times all of the plan whose name contains `only`; writes after each group."""
-    result: dict[str, Any] = {"environment": environment(), "entries": []}
+    about, entries = {"environment": environment()}, []
     chosen = {name: time_it for name, time_it in groups(plan).items() if only in name}
     if not chosen:
         raise ValueError(f"nothing is called {only!r}; there are {list(groups(plan))}")
-    out.parent.mkdir(parents=True, exist_ok=True)
     for name, time_it in chosen.items():
         rich.print(f"timing {name} ...")
-        result["entries"] += time_it()
-        out.write_text(json.dumps(result, indent=2) + "\n")
+        entries += time_it()
+        result = result_files.with_tables(
+            {**about, "entries": entries}, *result_tables(entries)
+        )
+        result_files.write(out, result)
     return result
 
 

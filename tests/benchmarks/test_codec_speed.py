@@ -15,6 +15,8 @@ def test_times_every_piece():
     assert len(result["seconds"]) == 9
     assert not result["ratios"]
     assert codec_speed.table(result).row_count == 9
+    (table,) = result["tables"]
+    assert table["results"].keys() == result["seconds"].keys()
 
 
 def test_a_python_without_compressai_says_so(tmp_path):

@@ -52,6 +52,8 @@ def test_takes_turns_with_a_reference(tmp_path):
     (entry,) = result["entries"]
     assert list(entry["ratios"]) == ["piq.multi_scale_ssim"]
     assert entry["seconds"]["piq.multi_scale_ssim"]["median"] == 2
+    (table,) = result["tables"]
+    assert table["results"]["ms-ssim"]["theirs"]["value"] == 2
     assert result["skipped"] == [f"pytorch_msssim.ms_ssim at {SIZES[0]}: why"]
     assert metric_speed.table(result).row_count == 1
 

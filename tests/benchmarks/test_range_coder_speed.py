@@ -14,6 +14,8 @@ def test_times_every_engine_that_is_there():
     assert len(result["seconds"]) == 4 * engines
     assert len(result["ratios"]) == 4 * (engines - 1)
     assert range_coder_speed.table(result).row_count == 8 * engines - 4
+    (table,) = result["tables"]
+    assert len(table["results"]) == 4
 
 
 def test_the_latent_fits_its_tables():

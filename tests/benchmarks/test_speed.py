@@ -38,6 +38,15 @@ def test_quick_plan_times_everything(result):
         assert line["repetitions"] >= 3
     assert {"devices", "threads", "jax", "processor"} <= set(result["environment"])
     assert speed.table(result).row_count == len(names)
+    distance, training, rates = (table["results"] for table in result["tables"])
+    assert set(distance["tiny 2x16x16"]) == {"distance", "gradient"}
+    assert set(training["training demo 2x16x16"]) == {
+        "step", "loader", "loader speed / step",
+    }  # fmt: skip
+    assert set(rates) == {
+        line["name"] for line in result["entries"] if "gflop_per_s" in line
+    }
+    assert result["command"].startswith("python ")
 
 
 def test_calls_take_turns_after_one_that_does_not_count():

@@ -68,9 +68,9 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     name = NAMES[0]
     folder = tmp_path / "packaged" / name
     shutil.copytree(packaged_weights.folder_of(name), folder)
-    (folder / packaged_weights.CHECKSUM).write_text("0" * 64 + "  weights.npz\n")
+    (folder / "weights.sha256").write_text("0" * 64 + "  weights.npz\n")
     monkeypatch.setattr(packaged_weights, "folder_of", lambda name: folder)
-    with pytest.raises(ValueError, match="SHA-256 of its weights is"):
+    with pytest.raises(ValueError, match=r"weights\.npz: SHA-256 is"):
         pim_jax.load(name)
 
 
