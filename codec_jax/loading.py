@@ -8,7 +8,6 @@ are.
 
 import dataclasses
 import difflib
-import hashlib
 import io
 import json
 import math
@@ -16,20 +15,20 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
 import flax.traverse_util
 import numpy as np
 
-from codec_jax import image_files, storage
+from codec_jax import storage
 from codec_jax.coding.tables import Tables
 from codec_jax.latents import integer
 from codec_jax.models import architectures
 from codec_jax.models.architectures import Architecture
 from codec_jax.models.codec import parameter_shapes
 from codec_jax.trained import TrainedCodec
+from pim_jax.io import files
 
 FORMAT = 1
 # Of versions of `.npy`: bytes of the length of its header, and who reads that.
@@ -118,7 +117,7 @@ def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> Non
         _add(archive, "head", np.frombuffer(json.dumps(head).encode(), np.uint8))
         for name, array in codec.arrays().items():
             _add(archive, name, array)
-    image_files.replace_file(path, buffer.getvalue())
+    files.replace_file(path, buffer.getvalue())
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
@@ -275,12 +274,7 @@ def _same(what: str, found: Any, expected: Any) -> None:
 
 
 def _packaged(file: str) -> TrainedCodec:
-    folder = Path(str(resources.files("codec_jax"))) / "packaged"
-    data = (folder / file).read_bytes()
-    expected = (folder / file).with_suffix(".sha256").read_text().split()[0]
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise ValueError(f"{file}: SHA-256 is {found}, expected {expected}")
+    data = files.read_verified(files.packaged("codec_jax", "packaged", file))
     return parse(data, file, known=True)
 
 
