@@ -17,7 +17,7 @@ import scipy.stats
 
 from pim_jax import distributions
 from pim_jax.distributions import Mixture
-from pim_jax.pim import checkpoints
+from pim_jax.pim import checkpoints, parameters, published
 from pim_jax.pim import distance as pim_distance
 from pim_jax.pim.model import ModelConfig, Pim, pyramid
 
@@ -229,7 +229,7 @@ def found_at_quarter(components: int) -> dict[str, Any]:
 @jax.jit
 def compare_all(a: Any, b: Any) -> tuple[jax.Array, ...]:
     """d(a, b), d(b, a), d(a, a)."""
-    return metric.compare(a, b), metric.compare(b, a), metric.compare(a, a)
+    return pim_distance.compare(a, b), pim_distance.compare(b, a), pim_distance.compare(a, a)
 
 
 def test_the_images_are_those_of_the_printed_values():
