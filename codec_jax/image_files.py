@@ -102,7 +102,9 @@ class Picture:
 
 
 def read(
-    source: str | Path | BinaryIO, frame: int | None = None, strip: bool = False
+    source: str | Path | BinaryIO | io.BytesIO,
+    frame: int | None = None,
+    strip: bool = False,
 ) -> Picture:
     """The picture in a file of any kind that `pim_jax.io.images` reads, in 8 bits.
 
@@ -141,7 +143,7 @@ def read(
 
 def write(
     picture: Picture,
-    target: str | Path | BinaryIO,
+    target: str | Path | BinaryIO | io.BytesIO,
     format: Format | None = None,
     strip: bool = False,
 ) -> None:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from codec_jax import ops
 from pim_jax.ops.fast_cpu import convolution
@@ -33,8 +33,8 @@ _SMALLEST_BETA = 1e-6
 
 
 def zero_beyond(
-    x: Float[Array, "n h w c"], cells: Cells | None, scale: int
-) -> Float[Array, "n h w c"]:
+    x: Num[Array, "n h w c"], cells: Cells | None, scale: int
+) -> Num[Array, "n h w c"]:
     """Zero but for the first `scale` rows and columns of x for each of the cells.
 
     What a convolution sees beyond the edge of an array that ends there. So one program
@@ -60,7 +60,7 @@ def convolve(
     kernel: Float[Array, "k k i o"],
     stride: int,
     inside: bool = False,
-) -> Float[Array, "n h/s w/s o"]:
+) -> Float[Array, "n h2 w2 o"]:
     """Cross-correlation at every `stride`-th sample; sizes are divided rounding up.
 
     Args:
@@ -110,7 +110,7 @@ def _transpose(kernel: Float[Array, "k k i o"]) -> Float[Array, "k k o i"]:
 
 def _correlate(
     large: Float[Array, "n h w i"],
-    small: Float[Array, "n h/s w/s o"],
+    small: Float[Array, "n h2 w2 o"],
     size: int,
     stride: int,
 ) -> Float[Array, "k k i o"]:
@@ -172,7 +172,7 @@ def convolve_transposed(
     kernel: Float[Array, "k k i o"],
     stride: int,
     inside: bool = False,
-) -> Float[Array, "n h*s w*s o"]:
+) -> Float[Array, "n h2 w2 o"]:
     """Spreads each sample over an output `stride` times as large.
 
     The output's sample s j + t - k // 2 receives x[j] kernel[t'], t' = k - 1 - t: the
@@ -232,7 +232,7 @@ def by_phases(
     stride: int,
     convolution: Callable[..., Array] = _unstrided,
     left_out: int = 0,
-) -> Float[Array, "n h*s w*s o"]:
+) -> Float[Array, "n h2 w2 o"]:
     """`convolve_transposed` as s^2 small convolutions.
 
     One for each place of an output sample between those of the input.
@@ -255,7 +255,7 @@ def by_phases(
 
 def by_products(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
-) -> Float[Array, "n h*s w*s o"]:
+) -> Float[Array, "n h*{stride} w*{stride} o"]:
     """`convolve_transposed` as one matrix product, whose columns are shifted and added."""
     products = jnp.einsum("nhwi,abio->nhwabo", x, kernel)
 
@@ -318,7 +318,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w i"], inside: bool = False
-    ) -> Float[Array, "n h' w' o"]:
+    ) -> Float[Array, "n h2 w2 o"]:
         """The output, with its own height and width; `inside` as for `convolve`."""
         taps = self.size**2 * x.shape[-1] / (self.stride**2 if self.up else 1)
         kernel = self.param(

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int32, Key, Shaped
 
 # Below this sharpness soft rounding is the identity to float32's precision.
 _SMALLEST_ALPHA = 1e-3
@@ -62,7 +62,7 @@ def eight_bits(images: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 
 def uniform_noise(
-    keys: PRNGKeyArray, like: Float[Array, "n *s"]
+    keys: Key[Array, " n"], like: Float[Array, "n *s"]
 ) -> Float[Array, "n *s"]:
     """Noise u ~ U(-1/2, 1/2) in the shape of `like`; one key for each image, (n,)."""
     return jax.vmap(

@@ -9,12 +9,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from pim_jax.ops import bounds
 
 # How far a sample may be outside of [0, 1] and count as rounding.
 _BEYOND = 1e-6
+# Those a metric is called with; `check_images` makes them float32 arrays of JAX.
+Images = Shaped[Array | np.ndarray, "n h w 3"]
 
 
 @flax.struct.dataclass(eq=False, repr=False)
@@ -42,9 +44,7 @@ class Metric:
     minimum_size: int = flax.struct.field(pytree_node=False, default=1)
     version: str = flax.struct.field(pytree_node=False, default="")
 
-    def __call__(
-        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
-    ) -> Float[Array, " n"]:
+    def __call__(self, image_a: Images, image_b: Images) -> Float[Array, " n"]:
         """Distance of each pair of images.
 
         Args:

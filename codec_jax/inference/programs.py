@@ -59,7 +59,7 @@ def hyper_synthesis(
     layers: tuple[integer.Layer, ...],
     z: Int[Array, "n h w c"],
     cells: Cells | None = None,
-) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+) -> tuple[Int[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
     """Rows of the tables of scales, and means, from rounded hyper latents."""
     if layers:
         return integer.parameters(
@@ -79,7 +79,7 @@ def synthesis(
     y: Float[Array, "n h w m"],
     rate: Float[Array, "1"],
     cells: Cells,
-) -> UInt8[Array, "n 16h 16w 3"]:
+) -> UInt8[Array, "n 16*h 16*w 3"]:
     """Images of 8 bits, from latents."""
     split = _in_strips(y, STRIDE)
     images = apply(config, params, y, rate, split, cells, method=Codec.synthesis)

@@ -94,7 +94,9 @@ class StoredImage:
         return int(np.iinfo(self.samples.dtype).max)
 
 
-def read(source: str | Path | BinaryIO, frame: int | None = None) -> StoredImage:
+def read(
+    source: str | Path | BinaryIO | io.BytesIO, frame: int | None = None
+) -> StoredImage:
     """An image file: PNG, JPEG, WebP, TIFF, BMP, PPM, GIF, JPEG 2000, AVIF or HEIC.
 
     Grey, palette and RGB, each with or without transparency; CMYK becomes sRGB, by its
@@ -203,7 +205,7 @@ def _named_errors(name: str) -> Iterator[None]:
         ) from error
 
 
-def _read(stream: BinaryIO, frame: int | None) -> StoredImage:
+def _read(stream: exif_data.Stream, frame: int | None) -> StoredImage:
     if frame is not None and frame < 0:
         raise _RefusedError(f"frame: expected 0 or more, found {frame}")
     head = stream.read(12)
@@ -228,7 +230,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _read_with_pillow(
-    image: PIL.Image.Image, stream: BinaryIO, frame: int | None
+    image: PIL.Image.Image, stream: exif_data.Stream, frame: int | None
 ) -> StoredImage:
     # MPO is JPEG with more pictures behind the first: previews and depth.
     count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
@@ -349,7 +351,7 @@ def _from_cmyk(image: PIL.Image.Image, icc: bytes | None) -> PIL.Image.Image:
 # Of more than eight bits.
 
 
-def _depth(image: PIL.Image.Image, stream: BinaryIO) -> int:
+def _depth(image: PIL.Image.Image, stream: exif_data.Stream) -> int:
     """Bits of a channel where Pillow would not give the file exactly; else 8."""
     if image.format == "PNG":
         # Signature, length, "IHDR", width, height, bit depth.
@@ -395,7 +397,9 @@ def _jpeg_2000(data: bytes) -> np.ndarray:
     return imagecodecs.jpeg2k_decode(data)
 
 
-def _deep(stream: BinaryIO, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
+def _deep(
+    stream: exif_data.Stream, decode: Callable[[bytes], np.ndarray]
+) -> np.ndarray:
     stream.seek(0)
     try:
         with _quiet("imagecodecs"):
@@ -431,7 +435,7 @@ def _scaled(values: np.ndarray, bits: int) -> UInt16[np.ndarray, "h w *c"]:
 # HEIC.
 
 
-def _read_heif(stream: BinaryIO, frame: int | None) -> StoredImage:
+def _read_heif(stream: exif_data.Stream, frame: int | None) -> StoredImage:
     try:
         import pillow_heif  # Only here: it comes with an extra.
     except ImportError as error:
@@ -506,7 +510,7 @@ _EXTRA_SAMPLES = {1: "associated", 2: "unassociated"}
 _LARGEST_TILE = 2**22
 
 
-def _read_tiff(stream: BinaryIO, frame: int | None) -> StoredImage:
+def _read_tiff(stream: exif_data.Stream, frame: int | None) -> StoredImage:
     tags = _tiff_tags(stream, frame)
     stream.seek(0)
     try:
@@ -525,7 +529,7 @@ def _read_tiff(stream: BinaryIO, frame: int | None) -> StoredImage:
         return _read_with_pillow(image, stream, frame)
 
 
-def _read_plain_tiff(stream: BinaryIO, tags: _Tiff, frame: int) -> StoredImage:
+def _read_plain_tiff(stream: exif_data.Stream, tags: _Tiff, frame: int) -> StoredImage:
     values = _deep(stream, lambda data: _tiff(data, tags, frame))
     samples, alpha = _split(values)
     if tags.photometric == 0:
@@ -565,7 +569,7 @@ def _unassociated(samples: Samples, alpha: Plane) -> Samples:
     )
 
 
-def _tiff_tags(stream: BinaryIO, frame: int | None) -> _Tiff:
+def _tiff_tags(stream: exif_data.Stream, frame: int | None) -> _Tiff:
     """Of the chosen page; ValueError for one that is not an image of a kind we read."""
     import tifffile  # Only here: few files are TIFF.
 

@@ -182,7 +182,7 @@ def _kept(storage: Storages) -> Storages:
     return get
 
 
-def _run(program: IO[bytes], storage: Storages) -> Any:
+def _run(program: Any, storage: Storages) -> Any:
     """The value of one pickle; `program` then stands behind it."""
     machine = _Machine(storage)
     for opcode, argument, _ in pickletools.genops(program):

@@ -32,7 +32,7 @@ from pim_jax.features import linear_weights as head_functions
 from pim_jax.features import torchvision
 from pim_jax.features.backbones import MINIMUM_SIZE, Backbone, normalise, taps
 from pim_jax.io import torch_files
-from pim_jax.metric import Metric, check_images, compiled, on_device
+from pim_jax.metric import Images, Metric, check_images, compiled, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.ops import bounds
 
@@ -135,7 +135,9 @@ class LpipsMetric(Metric):
         return self.function.trunk.layers  # type: ignore[attr-defined,no-any-return]
 
     def per_layer(
-        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
+        self,
+        image_a: Images,
+        image_b: Images,
     ) -> Float[Array, "n k"]:
         """What each of `layers` adds to the distance (`retPerLayer` of the package).
 
@@ -144,7 +146,9 @@ class LpipsMetric(Metric):
         return self._compiled(_PerLayer, image_a, image_b)
 
     def spatial(
-        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
+        self,
+        image_a: Images,
+        image_b: Images,
     ) -> Float[Array, "n h w"]:
         """Where the images differ: the layers' maps, enlarged and summed.
 
@@ -154,7 +158,7 @@ class LpipsMetric(Metric):
         return self._compiled(_Spatial, image_a, image_b)
 
     def _compiled(
-        self, part: Callable[..., Any], image_a: Array, image_b: Array
+        self, part: Callable[..., Any], image_a: Images, image_b: Images
     ) -> Any:
         images = check_images(image_a, image_b, minimum_size=self.minimum_size)
         return compiled(part(self.function), self.params, *images)
