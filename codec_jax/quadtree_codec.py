@@ -175,7 +175,7 @@ class QuadtreeCodec(TrainedCodec):
 
     def _analysis(
         self, image: UInt8[np.ndarray, "h w 3"], step: int, progress: Progress
-    ) -> Float[np.ndarray, "h' w' m"]:
+    ) -> Float[np.ndarray, "h2 w2 m"]:
         def transform(
             part: np.ndarray, cells: tuple[int, int]
         ) -> tuple[np.ndarray, ...]:
@@ -194,7 +194,7 @@ class QuadtreeCodec(TrainedCodec):
 
     def _hyper_latents(
         self, y: Float[np.ndarray, "h w m"]
-    ) -> Float[np.ndarray, "h' w' c"]:
+    ) -> Float[np.ndarray, "h2 w2 c"]:
         def transform(
             part: np.ndarray, cells: tuple[int, int]
         ) -> tuple[np.ndarray, ...]:
@@ -366,7 +366,7 @@ def _rows(
     layers: tuple[integer.Layer, ...],
     z: Int[Array, "n h w c"],
     cells: Cells,
-) -> Int[Array, "n 4h 4w m"]:
+) -> Int[Array, "n 4*h 4*w m"]:
     del params
     return integer.parameters(z, list(layers), config.latents, cells)[0]
 
@@ -377,7 +377,7 @@ def _encode(
     params: Any,
     layers: tuple[integer.Layer, ...],
     z: Int[Array, "n h w c"],
-    y: Float[Array, "n 4h 4w m"],
+    y: Float[Array, "n 4*h 4*w m"],
     cells: Cells,
     size: Cells,
 ) -> tuple[Array, Array, Array]:
@@ -402,10 +402,10 @@ def _decode(
     config: QuadtreeConfig,
     params: Any,
     z: Int[Array, "n h w c"],
-    symbols: Int[Array, "n 4h 4w m"],
+    symbols: Int[Array, "n 4*h 4*w m"],
     cells: Cells,
     size: Cells,
-) -> Float[Array, "n 4h 4w m"]:
+) -> Float[Array, "n 4*h 4*w m"]:
     """Means of symbols."""
     whole = symbols.astype(jnp.float32)
     means, _ = _apply(
@@ -431,7 +431,7 @@ def _synthesis(
     y: Float[Array, "n h w m"],
     rate: Float[Array, "1"],
     cells: Cells,
-) -> UInt8[Array, "n 16h 16w 3"]:
+) -> UInt8[Array, "n 16*h 16*w 3"]:
     images = _apply(config, params, y, rate, cells, method=Quadtree.synthesis)
     return ops.eight_bits(images).astype(jnp.uint8)
 

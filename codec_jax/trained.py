@@ -70,7 +70,7 @@ class Latents(NamedTuple):
     symbols: Int32[np.ndarray, "h w m"]
     rows: Int32[np.ndarray, "h w m"]
     means: Float[np.ndarray, "h w m"]
-    hyper: Int32[np.ndarray, "h' w' c"] | None
+    hyper: Int32[np.ndarray, "h2 w2 c"] | None
 
 
 class _Distributions(NamedTuple):
@@ -406,7 +406,7 @@ class TrainedCodec:
 
     def _predicted(
         self, z: Float[Array, "n h w c"], through: bool
-    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Float[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """Indexes of scales, and means; `through`: with gradients of the float network.
 
         Integers have no gradients. Those of the network that they were made of are taken
@@ -466,7 +466,7 @@ class TrainedCodec:
 
     def _hyper(
         self, features: Float[np.ndarray, "h w m"], gain: Float[np.ndarray, " m"]
-    ) -> Int32[np.ndarray, "h' w' c"]:
+    ) -> Int32[np.ndarray, "h2 w2 c"]:
         """Hyper latents, rounded."""
 
         def transform(
@@ -622,7 +622,7 @@ class TrainedCodec:
 
     def _features(
         self, image: UInt8[np.ndarray, "h w 3"], progress: Progress
-    ) -> Float[np.ndarray, "h' w' m"]:
+    ) -> Float[np.ndarray, "h2 w2 m"]:
         def transform(
             part: np.ndarray, cells: tuple[int, int]
         ) -> tuple[np.ndarray, ...]:

@@ -18,7 +18,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from codec_jax import ops
 from codec_jax.entropy import gaussian_conditional
@@ -88,7 +88,7 @@ class Codec(nn.Module):
         images: Float[Array, "n h w 3"],
         in_strips: bool = False,
         cells: Cells | None = None,
-    ) -> Float[Array, "n h' w' m"]:
+    ) -> Float[Array, "n h2 w2 m"]:
         """Latents of ceil(h / 16) by ceil(w / 16), before they are scaled for a rate.
 
         Args:
@@ -119,7 +119,7 @@ class Codec(nn.Module):
 
     def analysis(
         self, images: Float[Array, "n h w 3"], rate: Float[Array, " n"]
-    ) -> Float[Array, "n h' w' m"]:
+    ) -> Float[Array, "n h2 w2 m"]:
         """Latents of images, scaled for a rate."""
         return self.scaled(self.features(images), rate)
 
@@ -129,7 +129,7 @@ class Codec(nn.Module):
         rate: Float[Array, " n"],
         in_strips: bool = False,
         cells: Cells | None = None,
-    ) -> Float[Array, "n 16h 16w 3"]:
+    ) -> Float[Array, "n 16*h 16*w 3"]:
         """Images from rounded latents, not clipped; the others as for `features`."""
         if self.config.prior == "factorized":
             y = self._with_offset(y)
@@ -139,7 +139,7 @@ class Codec(nn.Module):
 
     def hyper_analysis(
         self, y: Float[Array, "n h w m"], cells: Cells | None = None
-    ) -> Float[Array, "n h' w' c"]:
+    ) -> Float[Array, "n h2 w2 c"]:
         """Hyper latents of ceil(h / 4) by ceil(w / 4), before they are rounded.
 
         Args:
@@ -150,7 +150,7 @@ class Codec(nn.Module):
 
     def hyper_synthesis(
         self, z: Float[Array, "n h w c"], cells: Cells | None = None
-    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Float[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """Indexes of scales and means, from rounded hyper latents.
 
         Args:
@@ -176,7 +176,7 @@ class Codec(nn.Module):
         self,
         images: Float[Array, "n h w 3"],
         rate: Float[Array, " n"],
-        keys: PRNGKeyArray | None = None,
+        keys: Key[Array, " n"] | None = None,
         quantization: Quantization = "mixed",
         alpha: Float[Array, ""] | float = 1.0,
         expected_gradient: bool = False,
@@ -237,7 +237,7 @@ def parameter_shapes(config: CodecConfig) -> Mapping[str, tuple[int, ...]]:
     return {name: leaf.shape for name, leaf in flat.items()}
 
 
-def padded(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "n h' w' c"]:
+def padded(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "n h2 w2 c"]:
     """Repeats the last row and column until the size is a multiple of `stride`."""
     _, h, w, _ = x.shape
     if not (h % stride or w % stride):
@@ -245,14 +245,14 @@ def padded(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "n h' w' c"]
     return jnp.pad(x, ((0, 0), (0, -h % stride), (0, -w % stride), (0, 0)), "edge")
 
 
-def cropped(x: Float[Array, "n h' w' c"], like: Array) -> Float[Array, "n h w c"]:
+def cropped(x: Float[Array, "n h2 w2 c"], like: Array) -> Float[Array, "n h w c"]:
     """The upper left part of the height and width of another."""
     return x[:, : like.shape[1], : like.shape[2]]
 
 
 def quantize(
     y: Float[Array, "n *s"],
-    keys: PRNGKeyArray | None,
+    keys: Key[Array, " n"] | None,
     quantization: Quantization,
     alpha: Float[Array, ""] | float,
     dither: int = 0,

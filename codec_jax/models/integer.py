@@ -83,7 +83,7 @@ class IntegerConv(nn.Module):
     gain: float
     offset: float
 
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h' w' o"]:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """The sums, still with fractions."""
         kernel, bias = self.weights(x.shape[-1])
         step = 2.0 ** -jax.lax.stop_gradient(_shift(kernel, bias, self.largest))
@@ -131,7 +131,7 @@ class IntegerHyperSynthesis(nn.Module):
 
     def __call__(
         self, z: Float[Array, "n h w c"]
-    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Float[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """Indexes of scales, integers 0..63, and means; both with useful gradients.
 
         Args:
@@ -166,7 +166,7 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
       ValueError: weights are not finite, or too large for the integers.
     """
     inputs = params["convs_0"]["kernel"].shape[2]
-    bound = model.bind({"params": params})
+    bound = model.bind({"params": jax.tree.map(jnp.asarray, params)})
     frozen = []
     for number, conv in enumerate(bound.convs):
         kernel, bias = conv.weights(inputs)
@@ -285,7 +285,7 @@ def parameters(
     frozen: list[Layer],
     latents: int,
     cells: layers.Cells | None = None,
-) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+) -> tuple[Int[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
     """What `IntegerHyperSynthesis` gives, with exact arithmetic throughout.
 
     Args:

@@ -30,7 +30,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from codec_jax import ops
 from codec_jax.entropy import gaussian_conditional
@@ -260,10 +260,10 @@ class Synthesis(nn.Module):
     @nn.compact
     def __call__(
         self,
-        y: Float[Array, "n h/16 w/16 m"],
+        y: Float[Array, "n h w m"],
         gain: Float[Array, "n 1 1 c"],
         cells: Cells | None = None,
-    ) -> Float[Array, "n h w 3"]:
+    ) -> Float[Array, "n 16*h 16*w 3"]:
         """Images, float32, of latents of which `cells` are there."""
         c, up = self.config.features, STRIDE // _PATCH
         x = depth_to_space(Dense(up**2 * c, name="up")(y), up)
@@ -301,7 +301,7 @@ class HyperSynthesis(nn.Module):
     @nn.compact
     def __call__(
         self, z: Float[Array, "n h w c"], cells: Cells | None = None
-    ) -> Float[Array, "n 4h 4w f"]:
+    ) -> Float[Array, "n 4*h 4*w f"]:
         """Features of twice the latents' channels; of z `cells` are there."""
         c, m = self.config.hyper_latents, self.config.latents
         x = z
@@ -398,7 +398,7 @@ class Quadtree(nn.Module):
         images: Float[Array, "n h w 3"],
         rate: Float[Array, " n"],
         cells: Cells | None = None,
-    ) -> Float[Array, "n h' w' m"]:
+    ) -> Float[Array, "n h2 w2 m"]:
         """Latents of ceil(h / 16) by ceil(w / 16), scaled for a rate, float32.
 
         Args:
@@ -418,7 +418,7 @@ class Quadtree(nn.Module):
         y: Float[Array, "n h w m"],
         rate: Float[Array, " n"],
         cells: Cells | None = None,
-    ) -> Float[Array, "n 16h 16w 3"]:
+    ) -> Float[Array, "n 16*h 16*w 3"]:
         """Images from decoded latents; not clipped, float32."""
         y = y * jnp.exp(interpolated(self.log_inverse_gain, rate))
         gain = jnp.exp(interpolated(self.log_synthesis_gain, rate))
@@ -426,18 +426,18 @@ class Quadtree(nn.Module):
 
     def hyper_analysis(
         self, y: Float[Array, "n h w m"], cells: Cells | None = None
-    ) -> Float[Array, "n h' w' c"]:
+    ) -> Float[Array, "n h2 w2 c"]:
         """Hyper latents of ceil(h / 4) by ceil(w / 4), before they are rounded."""
         y = _compressed(y).astype(self.compute)
         return self.hyper_analysis_transform(padded(y, HYPER_STRIDE), cells)
 
-    def rows(self, z: Float[Array, "n h w c"]) -> Float[Array, "n 4h 4w m"]:
+    def rows(self, z: Float[Array, "n h w c"]) -> Float[Array, "n 4*h 4*w m"]:
         """Indexes of scales, integers 0 to 63, from integer hyper latents."""
         return self.scale_synthesis(z)[0]
 
     def hyper_synthesis(
         self, z: Float[Array, "n h w c"], cells: Cells | None = None
-    ) -> Float[Array, "n 4h 4w f"]:
+    ) -> Float[Array, "n 4*h 4*w f"]:
         """Features that means are computed from, from rounded hyper latents."""
         return self.hyper_synthesis_transform(
             _compressed(z).astype(self.compute), cells
@@ -484,7 +484,7 @@ class Quadtree(nn.Module):
         self,
         images: Float[Array, "n h w 3"],
         rate: Float[Array, " n"],
-        keys: PRNGKeyArray | None = None,
+        keys: Key[Array, " n"] | None = None,
     ) -> Pass:
         """Images through the codec, with rounding or what replaces it in training.
 

@@ -105,10 +105,10 @@ class Synthesis(nn.Module):
 
     def __call__(
         self,
-        y: Float[Array, "n h/16 w/16 m"],
+        y: Float[Array, "n h w m"],
         in_strips: bool = False,
         cells: Cells | None = None,
-    ) -> Float[Array, "n h w 3"]:
+    ) -> Float[Array, "n 16*h 16*w 3"]:
         """Images.
 
         Args:
@@ -181,7 +181,7 @@ class FloatHyperSynthesis(nn.Module):
     @nn.compact
     def __call__(
         self, z: Float[Array, "n h w c"], cells: Cells | None = None
-    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Float[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """Indexes and means; see `models.codec.Codec.hyper_synthesis`."""
         activation = _ACTIVATIONS[self.config.hyper_activation]
         means = self.config.prior == "mean_scale"

@@ -390,7 +390,10 @@ def png_header(width, height):
             "photometric interpretation 8 and",
         ),
         (encoded(PIL.Image.new("F", (8, 8)), "TIFF"), "found floating-point samples"),
-        (tiff(COLOURS.astype(np.float32)), "scale them to 8 or 16 bits first"),
+        (
+            tiff(COLOURS.astype(np.float32), photometric="rgb"),
+            "scale them to 8 or 16 bits first",
+        ),
         (tiff(deep(1)[:, :, 0].astype(np.uint32)), "found 32 bits"),
         (tiff(deep(1)[:, :, 0].astype(np.int16)), "found signed samples"),
         (tiff(GREY[:, :, 0].astype(np.int8)), "found signed samples"),

@@ -229,7 +229,11 @@ def found_at_quarter(components: int) -> dict[str, Any]:
 @jax.jit
 def compare_all(a: Any, b: Any) -> tuple[jax.Array, ...]:
     """d(a, b), d(b, a), d(a, a)."""
-    return pim_distance.compare(a, b), pim_distance.compare(b, a), pim_distance.compare(a, a)
+    return (
+        pim_distance.compare(a, b),
+        pim_distance.compare(b, a),
+        pim_distance.compare(a, a),
+    )
 
 
 def test_the_images_are_those_of_the_printed_values():

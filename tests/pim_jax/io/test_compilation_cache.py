@@ -16,9 +16,9 @@ from pim_jax.pim import published
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import sys, pim_jax, jax
-from pim_jax import compiled
+from pim_jax.io import compilation_cache
 assert jax.config.jax_compilation_cache_dir is None
-compiled.keep()
+compilation_cache.keep()
 print(jax.config.jax_compilation_cache_dir)
 print(jax.jit(lambda x: x @ x.T)(jax.numpy.ones((3, 4))).sum())
 """
