@@ -43,7 +43,7 @@ _lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
 
 def aligned(
     x: Shaped[Array | np.ndarray, "*t"], like: Shaped[Array, "*s"]
-) -> Shaped[Array, "*u"]:
+) -> Shaped[Array | np.ndarray, "*u"]:
     """`x` with axes of length one in front, as many axes as `like`: one for each channel.
 
     Nothing here relies on ranks that promote themselves, which hide mistakes.

@@ -135,7 +135,8 @@ def decode(
         from codec_jax.coding import numba_engine
 
         values = numba_engine.decode(data, rows.ravel(), tables)
-    return values.reshape(rows.shape) + tables.offset[rows]
+    # NumPy makes a number of the sum of two arrays without axes.
+    return np.asarray(values.reshape(rows.shape) + tables.offset[rows])
 
 
 def chosen(engine: Engine | None = None) -> Engine:

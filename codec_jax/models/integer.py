@@ -314,7 +314,7 @@ def parameters(
     return index, sums[..., latents:].astype(jnp.float32) * ops.aligned(unit, sums)
 
 
-def _sums(x: Int[Array, "n h w i"], layer: Layer, stride: int) -> Int[Array, "n h w o"]:
+def _sums(x: Int[Array, "n h w i"], layer: Layer, stride: int) -> Int[Array, "n h2 w2 o"]:
     """In int32: kernel * x + bias, by matrix products in float32 that are exact."""
     found = layers.by_phases(
         x.astype(jnp.float32),

@@ -397,7 +397,10 @@ def png_header(width, height):
         (tiff(deep(1)[:, :, 0].astype(np.uint32)), "found 32 bits"),
         (tiff(deep(1)[:, :, 0].astype(np.int16)), "found signed samples"),
         (tiff(GREY[:, :, 0].astype(np.int8)), "found signed samples"),
-        (tiff(COLOURS.astype(np.complex64)), "found complex samples"),
+        (
+            tiff(COLOURS.astype(np.complex64), photometric="rgb"),
+            "found complex samples",
+        ),
         (deep_tiff(deep(4), extrasamples=["unspecified"]), "remove them first"),
         (animated("PNG"), "several pages or frames"),
         (animated("TIFF"), "several pages or frames"),

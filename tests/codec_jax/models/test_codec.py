@@ -293,7 +293,9 @@ def test_one_lambda_has_no_gains():
 def test_strips_give_what_the_whole_gives(name, height):
     config = SMALL[name]
     params = {"params": initial(config)}
-    images = np.random.default_rng(0).random((2, height, 48, 3), np.float32)
+    images = jnp.asarray(
+        np.random.default_rng(0).random((2, height, 48, 3), np.float32)
+    )
     networks = Codec(config)
     whole = networks.apply(params, images, method=Codec.features)
     strips = networks.apply(params, images, True, method=Codec.features)
