@@ -4,14 +4,14 @@ PYTHON ?= python3
 # `full` has TensorFlow and its range coder (Python 3.11 and 3.12), `modern` the newest JAX.
 SET ?= $(shell $(PYTHON) -c 'import sys; print("full" if sys.version_info < (3, 13) else "modern")')
 VENV ?= $(if $(filter full,$(SET)),.venv,.venv-modern)
-EXTRAS = $(if $(filter full,$(SET)),tfc$(comma)dev,dev)
+EXTRAS = $(if $(filter full,$(SET)),tfc$(comma))dev$(comma)docs
 BIN = $(VENV)/bin
 comma = ,
 # Most of the tests' time is compiling, on one core. A process takes up to 6 GB.
 WORKERS ?= 2
 SPREAD = -n $(WORKERS) --dist loadfile
 
-.PHONY: install demo test test-fast lint bench ship-codec ship-pim clean
+.PHONY: install demo test test-fast lint docs bench ship-codec ship-pim clean
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, into build/docs. Warnings are errors; --keep-going shows all of them.
+docs: install
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/docs
 
 # With COMPRESSAI_PYTHON=..., a Python that has CompressAI, its codec is timed as well; with
 # METRICS_PYTHON=..., one that has piq, lpips, pytorch-msssim and DISTS-pytorch, theirs.

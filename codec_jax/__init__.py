@@ -10,7 +10,8 @@
 from codec_jax.loading import DEFAULT, load
 from codec_jax.trained import TrainedCodec
 from pim_jax import moved
+from pim_jax.version import __version__
 
 moved.also("codec_jax.objective", "pim_jax.losses", "psnr", "squared_error")
 
-__all__ = ["DEFAULT", "TrainedCodec", "load"]
+__all__ = ["DEFAULT", "TrainedCodec", "__version__", "load"]

@@ -18,12 +18,12 @@ from typing import Any
 import rich.progress
 from rich.table import Table
 
-from codec_jax import cli_files, compressai, image_files, loading
+from codec_jax import cli_files, compressai, freezing, image_files, loading
 from codec_jax.cli_files import CODED, STREAM, Done, Job
 from codec_jax.coding import bitstream, range_coder
 from codec_jax.coding.bitstream import Packet
 from codec_jax.trained import LARGEST_IMAGE, Progress, TrainedCodec
-from pim_jax.io import compilation_cache
+from pim_jax.io import compilation_cache, files
 from pim_jax.io.terminal import (
     FAILED,
     INTERRUPTED,
@@ -483,7 +483,7 @@ def _models(options: argparse.Namespace) -> None:
         found = [
             {
                 "name": name,
-                "architecture": loading.described(codec),
+                "architecture": codec.config.to_dict(),
                 "rates": codec.rates,
                 "default": name == loading.DEFAULT,
             }
@@ -502,7 +502,7 @@ def _freeze(options: argparse.Namespace) -> None:
     out = options.out or options.run / loading.FROZEN
     if options.out or options.run.is_dir():
         _check_weights_file(out, options.force)
-    codec, record = loading.freeze_run(options.run, options.name)
+    codec, record = freezing.freeze_run(options.run, options.name)
     loading.save(codec, out, record)
     console().print(f"{out}: {out.stat().st_size} bytes, {codec.fingerprint.hex()}")
 
@@ -549,7 +549,7 @@ def _write_bytes(out: str, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        image_files.replace_file(out, data)
+        files.replace_file(out, data)
 
 
 @contextmanager

@@ -19,10 +19,10 @@ import numpy as np
 
 from codec_jax.coding.tables import LARGEST_PRECISION, Tables
 from codec_jax.entropy import factorized, gaussian_conditional
+from codec_jax.models import architectures
 from codec_jax.models.codec import parameter_shapes
 from codec_jax.models.config import CodecConfig
-from pim_jax.features import torchvision
-from pim_jax.io import torch_files
+from pim_jax.io import npz, torch_files
 
 # Where training scripts put the weights, beside the optimiser's state.
 _WRAPPERS = ("state_dict", "network", "model_state_dict")
@@ -49,10 +49,10 @@ class Converted(NamedTuple):
     Attributes:
       name: of the architecture, as in CompressAI and in `models.config.MODELS`.
       config: the architecture.
-      params: of `models.codec.Codec`, nested dictionaries of float32 arrays.
+      params: of `architectures.networks(config)`, nested dictionaries of float32 arrays.
       prior_tables: of the factorized prior, a row for each channel.
-      scale_tables: of the normal distributions, a row for each of `scales.SCALES`; None
-        where there are none.
+      scale_tables: of the normal distributions, a row for each of
+        `gaussian_conditional.SCALES`; None where there are none.
     """
 
     name: str
@@ -93,7 +93,7 @@ def read_compressai(path: str | Path, lmbda: float = 0.0130) -> Converted:
         `from_compressai`.
     """
     path = Path(path)
-    read = torchvision.read_npz if path.suffix == ".npz" else torch_files.read
+    read = npz.read if path.suffix == ".npz" else torch_files.read
     stored = read(path)
     return from_compressai(stored, str(path), lmbda)
 
@@ -209,7 +209,7 @@ def _leading(arrays: Mapping[str, np.ndarray], name: str, source: str) -> int:
 
 def _shapes(config: CodecConfig) -> Mapping[str, tuple[int, ...]]:
     """Shape of each of our parameters by its flat name."""
-    shapes = dict(parameter_shapes(config))
+    shapes = dict(parameter_shapes(architectures.networks(config)))
     shapes["offset"] = (*shapes["offset"], 1, 3)  # of the quantiles it is taken from
     return shapes
 

@@ -7,8 +7,6 @@ picture was grey travel beside them, as the extras of the container.
 import dataclasses
 import io
 import lzma
-import os
-import secrets
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ import PIL.ImageCms
 from jaxtyping import Bool, UInt8, UInt16
 
 from pim_jax.io import exif, images
+from pim_jax.io.files import replace_file as replace_file
 
 Format = Literal["jpeg", "png", "tiff", "webp"]
 
@@ -106,25 +105,16 @@ def read(
     frame: int | None = None,
     strip: bool = False,
 ) -> Picture:
-    """The picture in a file of any kind that `pim_jax.io.images` reads, in 8 bits.
+    """The picture in a file of any kind that `pim_jax.io.images.read` reads, in 8 bits.
 
-    PNG, JPEG, WebP, TIFF, BMP, PPM, GIF, JPEG 2000, AVIF and HEIC; grey, palette, RGB and
-    CMYK, which becomes sRGB. Of more than 8 bits the nearest of 8 are taken. The
-    orientation is applied. A fully opaque alpha channel is left out. Not kept: comments,
-    XMP, gamma, resolution (but in EXIF); of TIFF no tags but those of EXIF that describe
-    a picture. EXIF that cannot be read is left out with a warning.
+    Of more than 8 bits the nearest of 8 are taken. EXIF that cannot be read is left out
+    with a warning.
 
     Args:
-      source: a path, or a stream of bytes, which is read to its end.
-      frame: which page or frame, from 0; None for a file that has one only.
+      source, frame: as for `pim_jax.io.images.read`, which says what is kept.
       strip: leaves out what `stripped` does.
 
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: damaged, cut off or none of these; several pages or frames and none
-        chosen, or one that is not there; more pixels than twice
-        `PIL.Image.MAX_IMAGE_PIXELS`; Lab, signed or floating-point samples, channels
-        without a meaning; or a decoder that is not installed. Names the file.
+    Raises: as `pim_jax.io.images.read`.
     """
     found = images.read(source, frame)
     name = str(source) if isinstance(source, str | Path) else "the stream"
@@ -173,30 +163,6 @@ def write(
         replace_file(target, _encoded(picture, format or _format_of(Path(target))))
     else:
         target.write(_encoded(picture, format or "png"))
-
-
-def replace_file(path: str | Path, data: bytes) -> None:
-    """Writes a file so that at any time there is the old one or the new one, whole.
-
-    Raises:
-      FileNotFoundError: there is no such folder.
-      ValueError: the path is a folder.
-    """
-    path = Path(path).resolve()
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {path.parent}")
-    if path.is_dir():
-        raise ValueError(f"expected a file, found a folder: {path}")
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)  # a pipe or a device, such as /dev/stdout
-        return
-    fresh = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with fresh.open("xb") as file:
-            file.write(data)
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def stripped(picture: Picture) -> Picture:
@@ -342,15 +308,9 @@ def _colours_of_grey(image: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
     """A grey picture in sRGB, where a format has no grey to go with its profile."""
     grey, *alpha = image.split()
     try:
-        converted = PIL.ImageCms.profileToProfile(
-            grey,
-            PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            PIL.ImageCms.createProfile("sRGB"),
-            outputMode="RGB",
-        )
-    except (OSError, PIL.ImageCms.PyCMSError):
+        converted = images.in_srgb(grey, profile)
+    except PIL.ImageCms.PyCMSError:
         return image  # what no program can use says nothing about the colours
-    assert converted is not None  # it is None only for conversion in place
     if alpha:
         converted.putalpha(alpha[0])
     return converted

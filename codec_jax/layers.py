@@ -1,40 +1,31 @@
 """Strided convolutions and divisive normalisation, the parts of transform codecs.
 
-Arrays are NHWC, kernels (height, width, inputs, outputs). Padding is that of
-tensorflow-compression's `same_zeros` and of CompressAI: the kernel's middle lies on every
-`stride`-th input sample, the first included. Flax' "SAME" would shift each stage by half
-a sample.
+Arrays are NHWC, kernels (height, width, inputs, outputs); the convolutions themselves are
+`pim_jax.ops.fast_cpu.strided`, padding included.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int
 
 from codec_jax import ops
-from pim_jax.ops.fast_cpu import convolution
+from pim_jax.ops.fast_cpu import strided
 
 # Rows and columns of the cells of a codec; a cell is what becomes one latent.
 Cells = tuple[Int[Array, ""], Int[Array, ""]]
 
-_LAYOUT: Any = ("NHWC", "HWIO", "NHWC")
-# Up to so many channels, matrix products of all taps together are faster.
-_FEW = 8
-# Measured with 0.5.3 and with 0.10.2, whose own form is the faster one.
-_OLD_XLA = jax.__version_info__ < (0, 6)
 _PEDESTAL = 2.0**-36
 _SMALLEST_BETA = 1e-6
 
 
 def zero_beyond(
-    x: Num[Array, "n h w c"], cells: Cells | None, scale: int
-) -> Num[Array, "n h w c"]:
+    x: Float[Array, "n h w c"], cells: Cells | None, scale: int
+) -> Float[Array, "n h w c"]:
     """Zero but for the first `scale` rows and columns of x for each of the cells.
 
     What a convolution sees beyond the edge of an array that ends there. So one program
@@ -55,255 +46,47 @@ def zero_beyond(
     return jnp.where(inside, x, jnp.zeros((), x.dtype))
 
 
-def convolve(
-    x: Float[Array, "n h w i"],
-    kernel: Float[Array, "k k i o"],
-    stride: int,
-    inside: bool = False,
-) -> Float[Array, "n h2 w2 o"]:
-    """Cross-correlation at every `stride`-th sample; sizes are divided rounding up.
+def padded(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "n _h _w c"]:
+    """Repeats the last row and column until the size is a multiple of `stride`."""
+    _, h, w, _ = x.shape
+    if not (h % stride or w % stride):
+        return x
+    return jnp.pad(x, ((0, 0), (0, -h % stride), (0, -w % stride), (0, 0)), "edge")
+
+
+def cropped(x: Float[Array, "n _h _w c"], like: Array) -> Float[Array, "n h w c"]:
+    """The upper left part, with the height and width of another array."""
+    return x[:, : like.shape[1], : like.shape[2]]
+
+
+def reach_down(stages: Sequence[tuple[int, int]]) -> int:
+    """Outputs whose span the receptive field of an output of convolutions reaches.
 
     Args:
-      x: samples.
-      kernel: k odd.
-      stride: s.
-      inside: these are rows from the inside of a larger array. The first output is that
-        of row k // 2, and only rows are given whose inputs are all there.
+      stages: (side of the kernel, stride) of each convolution downwards, in order.
     """
-    if inside:
-        half = kernel.shape[1] // 2
-        return convolution.convolve(x, kernel, ((0, 0), (half, half)), stride)
-    few = kernel.shape[2] <= _FEW
-    return (_from_few if few else _strided)(x, kernel, stride)
+    scale, reach = 1, 0
+    for size, stride in stages:
+        reach += size // 2 * scale
+        scale *= stride
+    return -(-reach // scale)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _from_few(x: Array, kernel: Array, stride: int) -> Array:
-    """`convolve` of few inputs, as those of an image, with gradients of its own."""
-    return _strided(x, kernel, stride)
-
-
-def _strided(x: Array, kernel: Array, stride: int) -> Array:
-    half = kernel.shape[0] // 2
-    return convolution.convolve(x, kernel, ((half, half),) * 2, stride)
-
-
-def _from_few_forward(x: Array, kernel: Array, stride: int) -> Any:
-    return _strided(x, kernel, stride), (x, kernel)
-
-
-def _from_few_backward(stride: int, saved: Any, gradient: Array) -> tuple[Array, Array]:
-    """Each the other's transpose; XLA's own gradients multiply zeros."""
-    x, kernel = saved
-    spread = convolve_transposed(gradient, _transpose(kernel), stride)
-    return spread[:, : x.shape[1], : x.shape[2]], _correlate(
-        x, gradient, kernel.shape[0], stride
-    )
-
-
-_from_few.defvjp(_from_few_forward, _from_few_backward)
-
-
-def _transpose(kernel: Float[Array, "k k i o"]) -> Float[Array, "k k o i"]:
-    return kernel[::-1, ::-1].swapaxes(2, 3)
-
-
-def _correlate(
-    large: Float[Array, "n h w i"],
-    small: Float[Array, "n h2 w2 o"],
-    size: int,
-    stride: int,
-) -> Float[Array, "k k i o"]:
-    """The gradient of `convolve` with respect to its kernel, for few inputs.
-
-    On CPUs, up to JAX 0.5, one matrix product of all taps is faster than XLA's form.
-    """
-    if not _OLD_XLA:
-        return _correlate_by_xla(large, small, size, stride)
-    return lax.platform_dependent(
-        large,
-        small,
-        cpu=functools.partial(_correlate_by_taps, size=size, stride=stride),
-        default=functools.partial(_correlate_by_xla, size=size, stride=stride),
-    )
-
-
-def _correlate_by_taps(large: Array, small: Array, size: int, stride: int) -> Array:
-    half, (h, w) = size // 2, small.shape[1:3]
-    # As far as the last tap of the last output.
-    bottom, right = (
-        max(0, (length - 1) * stride + size - half - full)
-        for length, full in ((h, large.shape[1]), (w, large.shape[2]))
-    )
-    padded = jnp.pad(large, ((0, 0), (half, bottom), (half, right), (0, 0)))
-
-    def samples(a: int, b: int) -> Array:
-        last_a, last_b = a + (h - 1) * stride + 1, b + (w - 1) * stride + 1
-        return padded[:, a:last_a:stride, b:last_b:stride]
-
-    taps = [[samples(a, b) for b in range(size)] for a in range(size)]
-    patches = jnp.stack([jnp.stack(row, 3) for row in taps], 3)
-    return jnp.einsum("nhwabi,nhwo->abio", patches, small)
-
-
-def _correlate_by_xla(large: Array, small: Array, size: int, stride: int) -> Array:
-    kernel = jnp.zeros((size, size, large.shape[-1], small.shape[-1]), large.dtype)
-    _, pull_back = jax.vjp(lambda k: _strided(large, k, stride), kernel)
-    return pull_back(small)[0]
-
-
-def _unstrided(
-    x: Float[Array, "n h w i"],
-    kernel: Float[Array, "a b i o"],
-    padding: tuple[tuple[int, int], tuple[int, int]],
-) -> Float[Array, "n h w o"]:
-    if min(map(min, padding)) < 0:
-        # XLA's gradients of convolutions with negative padding are wrong on CPUs.
-        border = [(0, 0, 0), *((*pad, 0) for pad in padding), (0, 0, 0)]
-        x, padding = lax.pad(x, jnp.zeros((), x.dtype), border), ((0, 0), (0, 0))
-    # Exact for integers, where `pim_jax.ops.fast_cpu.convolution.convolve` is not.
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), padding, dimension_numbers=_LAYOUT
-    )
-
-
-def convolve_transposed(
-    x: Float[Array, "n h w i"],
-    kernel: Float[Array, "k k i o"],
-    stride: int,
-    inside: bool = False,
-) -> Float[Array, "n h2 w2 o"]:
-    """Spreads each sample over an output `stride` times as large.
-
-    The output's sample s j + t - k // 2 receives x[j] kernel[t'], t' = k - 1 - t: the
-    kernel of a convolution over x with s - 1 zeros after each sample. Zeros are not
-    multiplied: see `by_phases`, and `by_products` for few outputs, as those of an image.
-    `python -m tests.benchmarks.transposed` compares them with XLA's own form.
-
-    Args:
-      x: samples.
-      kernel: k odd, and not below s.
-      stride: s.
-      inside: these are rows from the inside of a larger array. Outputs that would need
-        others are left out: s b at each end, b = `border(k, s)`.
-
-    Raises: ValueError for another k.
-    """
-    if kernel.shape[0] % 2 == 0 or kernel.shape[0] < stride:
-        raise ValueError(
-            f"expected a kernel of odd size, at least {stride}, found {kernel.shape}"
-        )
-    few = kernel.shape[-1] <= _FEW
-    if not inside:
-        return (_to_few if few else by_phases)(x, kernel, stride)
-    end = border(kernel.shape[0], stride)
-    if not few:
-        return by_phases(x, kernel, stride, left_out=end)
-    return by_products(x, kernel, stride)[:, stride * end : stride * (len(x[0]) - end)]
-
-
-def border(size: int, stride: int) -> int:
-    """Inputs at each end of which `convolve_transposed` spreads a part elsewhere."""
-    return -(-(size // 2) // stride)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _to_few(x: Array, kernel: Array, stride: int) -> Array:
-    """`by_products` with gradients of its own."""
-    return by_products(x, kernel, stride)
-
-
-def _to_few_forward(x: Array, kernel: Array, stride: int) -> Any:
-    return by_products(x, kernel, stride), (x, kernel)
-
-
-def _to_few_backward(stride: int, saved: Any, gradient: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    of_kernel = _correlate(gradient, x, kernel.shape[0], stride)
-    return convolve(gradient, _transpose(kernel), stride), _transpose(of_kernel)
-
-
-_to_few.defvjp(_to_few_forward, _to_few_backward)
-
-
-def by_phases(
-    x: Float[Array, "n h w i"],
-    kernel: Float[Array, "k k i o"],
-    stride: int,
-    convolution: Callable[..., Array] = _unstrided,
-    left_out: int = 0,
-) -> Float[Array, "n h2 w2 o"]:
-    """`convolve_transposed` as s^2 small convolutions.
-
-    One for each place of an output sample between those of the input.
-
-    Args:
-      x, kernel, stride: as there.
-      convolution: (x, kernel, padding) -> their cross-correlation, how it is computed.
-      left_out: rows of inputs at each end whose outputs are not computed.
-    """
-
-    def phase(p: int, q: int) -> Array:
-        first_p, (top, bottom) = _phase(p, kernel.shape[0], stride)
-        padding_p = top - left_out, bottom - left_out
-        first_q, padding_q = _phase(q, kernel.shape[1], stride)
-        taps = kernel[first_p::stride, first_q::stride]
-        return convolution(x, taps, (padding_p, padding_q))
-
-    return _interleave(phase, stride)
-
-
-def by_products(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
-) -> Float[Array, "n h*{stride} w*{stride} o"]:
-    """`convolve_transposed` as one matrix product, whose columns are shifted and added."""
-    products = jnp.einsum("nhwi,abio->nhwabo", x, kernel)
-
-    def phase(p: int, q: int) -> Array:
-        first_p, (top, bottom) = _phase(p, kernel.shape[0], stride)
-        first_q, (left, right) = _phase(q, kernel.shape[1], stride)
-        taps = products[:, :, :, first_p::stride, first_q::stride]
-        # Also negative: where strides are wide, a place may see no sample at the edge.
-        border = ((0, 0), (top, bottom), (left, right), (0, 0), (0, 0), (0, 0))
-        taps = lax.pad(taps, jnp.zeros((), x.dtype), [(*b, 0) for b in border])
-        return sum(
-            taps[:, a : a + x.shape[1], b : b + x.shape[2], a, b]
-            for a in range(taps.shape[3])
-            for b in range(taps.shape[4])
-        )  # type: ignore[return-value]
-
-    return _interleave(phase, stride)
-
-
-def _interleave(phase: Callable[[int, int], Array], stride: int) -> Array:
-    """Outputs whose place p, q between the inputs' samples is of phase(p, q)."""
-    places = range(stride)
-    rows = [jnp.stack([phase(p, q) for q in places], axis=3) for p in places]
-    phases = jnp.stack(rows, axis=2)
-    n, h, _, w, _, o = phases.shape
-    return phases.reshape(n, h * stride, w * stride, o)
-
-
-def _phase(place: int, size: int, stride: int) -> tuple[int, tuple[int, int]]:
-    """The first tap that meets a sample at this place, and the padding it then needs.
-
-    Tap t of output a s + place lies on the zero-filled sample a s + place + t - size // 2.
-    """
-    half = size // 2
-    first = (half - place) % stride
-    before = -((place + first - half) // stride)
-    taps = len(range(first, size, stride))
-    return first, (before, taps - 1 - before)
+def reach_up(stages: Sequence[tuple[int, int]]) -> int:
+    """Inputs that the receptive field of an output of convolutions upwards reaches."""
+    reach = 0
+    for size, stride in reversed(stages):
+        reach = -(-(reach + size // 2) // stride)
+    return reach
 
 
 class Conv(nn.Module):
-    """A convolution, `stride` up or down; at first outputs vary as much as inputs.
+    """A convolution downwards; at first outputs vary as much as inputs.
 
     Attributes:
       features: outputs.
       size: side of the kernel, odd.
-      stride: of the output (down) or of the input (up).
-      up: whether the output is larger than the input rather than smaller.
+      stride: inputs for each output, in each direction.
       bias: whether one is added.
       gain: factor of the initial kernel.
     """
@@ -311,30 +94,58 @@ class Conv(nn.Module):
     features: int
     size: int
     stride: int = 1
-    up: bool = False
     bias: bool = True
     gain: float = 1.0
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w i"], inside: bool = False
-    ) -> Float[Array, "n h2 w2 o"]:
-        """The output, with its own height and width; `inside` as for `convolve`."""
-        taps = self.size**2 * x.shape[-1] / (self.stride**2 if self.up else 1)
-        kernel = self.param(
-            "kernel",
-            nn.initializers.normal(self.gain / np.sqrt(taps)),
-            (self.size, self.size, x.shape[-1], self.features),
-            jnp.float32,
-        )
-        apply = convolve_transposed if self.up else convolve
-        y = apply(x, kernel.astype(x.dtype), self.stride, inside)
-        if self.bias:
-            bias = self.param(
-                "bias", nn.initializers.zeros, (self.features,), jnp.float32
-            )
-            y = y + ops.aligned(bias.astype(y.dtype), y)
-        return y
+    ) -> Float[Array, "n _h _w o"]:
+        """The output, with its own height and width; `inside` as for `strided.conv`."""
+        kernel, bias = _parameters(self, x.shape[-1], self.size**2 * x.shape[-1])
+        y = strided.conv(x, kernel.astype(x.dtype), self.stride, inside)
+        return y if bias is None else y + ops.aligned(bias.astype(y.dtype), y)
+
+
+class ConvUp(nn.Module):
+    """A transposed convolution upwards; otherwise as `Conv`.
+
+    Attributes:
+      features, size, bias, gain: as of `Conv`.
+      stride: outputs for each input, in each direction.
+    """
+
+    features: int
+    size: int
+    stride: int = 1
+    bias: bool = True
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w i"], inside: bool = False
+    ) -> Float[Array, "n _h _w o"]:
+        """The output; `inside` as for `strided.conv_transpose`."""
+        taps = self.size**2 * x.shape[-1] / self.stride**2
+        kernel, bias = _parameters(self, x.shape[-1], taps)
+        y = strided.conv_transpose(x, kernel.astype(x.dtype), self.stride, inside)
+        return y if bias is None else y + ops.aligned(bias.astype(y.dtype), y)
+
+
+def _parameters(
+    module: Conv | ConvUp, inputs: int, taps: float
+) -> tuple[Array, Array | None]:
+    """Kernel and bias; `taps`: inputs that an output sums."""
+    kernel = module.param(
+        "kernel",
+        nn.initializers.normal(module.gain / np.sqrt(taps)),
+        (module.size, module.size, inputs, module.features),
+        jnp.float32,
+    )
+    if not module.bias:
+        return kernel, None
+    zeros = nn.initializers.zeros
+    return kernel, module.param("bias", zeros, (module.features,), jnp.float32)
 
 
 def non_negative(raw: Float[Array, "*s"], least: float) -> Float[Array, "*s"]:
@@ -390,3 +201,9 @@ class Gdn(nn.Module):
 def leaky_relu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """Slope 0.01 below zero, as in CompressAI."""
     return jax.nn.leaky_relu(x, 0.01)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "leaky_relu": leaky_relu,
+}

@@ -21,23 +21,17 @@ from pathlib import Path
 from typing import IO, Any
 
 import flax.traverse_util
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from codec_jax import image_files, quadtree_codec
+from codec_jax import image_files, storage
 from codec_jax.coding.tables import Tables
-from codec_jax.entropy import factorized, gaussian_conditional
-from codec_jax.entropy.factorized import Factorized
-from codec_jax.models import integer
+from codec_jax.latents import integer
+from codec_jax.models import architectures
+from codec_jax.models.architectures import Architecture
 from codec_jax.models.codec import parameter_shapes
-from codec_jax.models.config import CodecConfig
-from codec_jax.quadtree_codec import QuadtreeCodec
 from codec_jax.trained import TrainedCodec
-from pim_jax.training import checkpoint, run_config
 
 FORMAT = 1
-_HYPER_SYNTHESIS = "hyper_synthesis_transform"
 # Of versions of `.npy`: bytes of the length of its header, and who reads that.
 _HEADERS: dict[tuple[int, int], tuple[int, Any]] = {
     (1, 0): (2, np.lib.format.read_array_header_1_0),
@@ -115,7 +109,7 @@ def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> Non
     head = {
         "format": FORMAT,
         "name": codec.name,
-        "config": described(codec),
+        "config": codec.config.to_dict(),
         "about": dict(about),
     }
     # The same codec gives the same bytes, which numpy.savez's dates would not.
@@ -125,13 +119,6 @@ def save(codec: TrainedCodec, path: str | Path, about: Mapping[str, Any]) -> Non
         for name, array in codec.arrays().items():
             _add(archive, name, array)
     image_files.replace_file(path, buffer.getvalue())
-
-
-def described(codec: TrainedCodec) -> dict[str, Any]:
-    """The architecture as numbers and text, for JSON."""
-    if isinstance(codec, QuadtreeCodec):
-        return {"architecture": "quadtree", **dataclasses.asdict(codec.config)}
-    return dataclasses.asdict(codec.config)
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
@@ -161,9 +148,9 @@ def parse(data: bytes, source: str, known: bool = False) -> TrainedCodec:
         codec = _assembled(head, arrays)
         if not known:
             _check_parts(codec)
-        return codec
-    except _DAMAGE as error:
+    except ValueError as error:
         raise ValueError(f"{source} is damaged: {error}") from error
+    return codec
 
 
 def _read(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -218,32 +205,33 @@ def _size_of_array(file: IO[bytes] | zipfile.ZipExtFile) -> int:
 
 
 def _assembled(head: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> TrainedCodec:
-    if head["config"].get("architecture") == "quadtree":
-        return quadtree_codec.assembled(head, _by_kind(arrays))
-    params: dict[str, Any] = {}
-    layers: dict[int, dict[str, np.ndarray]] = {}
-    parts: dict[str, dict[str, np.ndarray]] = {"tables": {}, "scales": {}}
-    for name, array in arrays.items():
-        first, *rest = name.split("/")
-        if first == "params":
-            params["/".join(rest)] = jnp.asarray(array, jnp.float32)
-        elif first == "layers":
-            layers.setdefault(int(rest[0]), {})[rest[1]] = array
-        elif first in parts:
-            parts[first][rest[0]] = array
-        else:
-            raise ValueError(f"unknown array {name!r}")
-    frozen = tuple(integer.Layer(**layers[i]) for i in range(len(layers)))
-    if frozen:
-        integer.check(list(frozen))
+    parts = _by_kind(arrays)
     return TrainedCodec(
-        name=head["name"],
-        config=CodecConfig.from_dict(head["config"]),
-        params=flax.traverse_util.unflatten_dict(params, sep="/"),
-        layers=frozen,
-        tables=Tables(**parts["tables"]),
-        scale_tables=Tables(**parts["scales"]) if parts["scales"] else None,
+        name=head.get("name"),  # type: ignore[arg-type]  # checked there
+        config=_config(head),
+        params=storage.params_of(parts),
+        layers=integer.read(parts["layers"]),
+        tables=_tables("tables", parts["tables"]),
+        scale_tables=_tables("scales", parts["scales"]) if parts["scales"] else None,
     )
+
+
+def _config(head: Mapping[str, Any]) -> Architecture:
+    """The architecture; ValueError for whatever else JSON may hold in its place."""
+    found = head.get("config")
+    if not isinstance(found, dict):
+        raise ValueError("it names no architecture")
+    try:
+        return architectures.from_dict(found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"no such architecture: {error}") from error
+
+
+def _tables(kind: str, arrays: Mapping[str, np.ndarray]) -> Tables:
+    names = sorted(field.name for field in dataclasses.fields(Tables))
+    if sorted(arrays) != names:
+        raise ValueError(f"{kind}: expected {names}, found {sorted(arrays)}")
+    return Tables(**arrays)
 
 
 def _by_kind(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -260,33 +248,18 @@ def _by_kind(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray
 
 def _check_parts(codec: TrainedCodec) -> None:
     """That weights, layers and tables are those of the architecture."""
-    if isinstance(codec, QuadtreeCodec):
-        quadtree_codec.check(codec)
-        return
-    config = codec.config
-    expected = dict(parameter_shapes(config))
-    if _is_integer(config):
-        networks = [name for name in expected if name.startswith(_HYPER_SYNTHESIS)]
-        kernels = [expected[name] for name in networks if name.endswith("kernel")]
-        for name in networks:
-            del expected[name]
-    else:
-        kernels = []
+    frozen = codec.latent_codec.integer_networks
+    expected = {
+        name: shape
+        for name, shape in parameter_shapes(codec.networks).items()
+        if name.split("/")[0] not in frozen
+    }
     flat = flax.traverse_util.flatten_dict(codec.params, sep="/")
     _same("weights", {name: array.shape for name, array in flat.items()}, expected)
     for name, array in flat.items():
         if not np.isfinite(array).all():
             raise ValueError(f"params/{name} has values that are not finite")
-    _same("layers", [layer.kernel.shape for layer in codec.layers], kernels)
-    normal, levels = config.prior != "factorized", max(config.dither, 1)
-    channels = _prior_channels(config)
-    _same(
-        "tables",
-        (len(codec.tables.cdf), codec.scale_tables and len(codec.scale_tables.cdf)),
-        (channels, gaussian_conditional.COUNT * levels)
-        if normal
-        else (channels * levels, None),
-    )
+    codec.latent_codec.check(codec.frozen.integers)
 
 
 def _same(what: str, found: Any, expected: Any) -> None:
@@ -299,122 +272,6 @@ def _same(what: str, found: Any, expected: Any) -> None:
         )
     if found != expected:
         raise ValueError(f"{what}: expected the shapes {expected}, found {found}")
-
-
-def _is_integer(config: CodecConfig) -> bool:
-    return config.prior != "factorized" and config.hyper == "integer"
-
-
-def _prior_channels(config: CodecConfig) -> int:
-    return config.latents if config.prior == "factorized" else config.filters
-
-
-def freeze(params: Any, config: CodecConfig, name: str) -> TrainedCodec:
-    """Trained parameters with the integers that go with them: once, after training.
-
-    Weights are rounded to 16 bits; the integers are made from the rounded ones.
-
-    Args:
-      params: of `models.codec.Codec`.
-      config: their architecture.
-      name: 1 to 32 characters of a-z, 0-9, '.' and '-', which every file carries.
-
-    Raises:
-      ValueError: another name, or weights that do not fit 16 bits or the integers.
-    """
-    params = jax.tree_util.tree_map_with_path(_in_16_bits, dict(params))
-    layers: tuple[integer.Layer, ...] = ()
-    if _is_integer(config):
-        of_integers = params.pop(_HYPER_SYNTHESIS)
-        layers = tuple(integer.freeze(of_integers, _hyper_synthesis(config)))
-    prior = Factorized(_prior_channels(config), config.factorized_filters)
-    normal = config.prior != "factorized"
-    return TrainedCodec(
-        name=name,
-        config=config,
-        params=params,
-        layers=layers,
-        tables=factorized.make_tables(
-            params["prior"], prior, dither=0 if normal else config.dither
-        ),
-        scale_tables=gaussian_conditional.make_tables(dither=config.dither)
-        if normal
-        else None,
-    )
-
-
-def thaw(codec: TrainedCodec) -> dict[str, Any]:
-    """Parameters of `models.codec.Codec` that `freeze` makes a codec of.
-
-    They are what training goes on from. Frozen as they are, they give the same files,
-    unless a shift of the integers lies at its limit, where the last bit may change.
-    """
-    params = dict(codec.params)
-    if codec.layers:
-        model = _hyper_synthesis(codec.config)
-        params[_HYPER_SYNTHESIS] = integer.thaw(codec.layers, model)
-    return params
-
-
-def _hyper_synthesis(config: CodecConfig) -> integer.IntegerHyperSynthesis:
-    means = config.prior == "mean_scale"
-    return integer.IntegerHyperSynthesis(config.latents, means)
-
-
-def _in_16_bits(path: tuple[Any, ...], weights: Any) -> Any:
-    with np.errstate(over="ignore"):
-        half = np.asarray(weights).astype(np.float16)
-    if not np.isfinite(half).all():
-        name = "/".join(str(entry.key) for entry in path)
-        raise ValueError(f"{name} has values that do not fit 16 bits")
-    return jnp.asarray(half, jnp.float32)
-
-
-def freeze_run(folder: str | Path, name: str) -> tuple[TrainedCodec, dict[str, Any]]:
-    """The averaged weights of the newest checkpoint of a run, and its record.
-
-    Raises: FileNotFoundError or ValueError if the folder is not one of a codec's run.
-    """
-    params, config = _of_run(Path(folder))
-    codec = freeze(params, CodecConfig.from_dict(config["model"]), name)
-    return codec, {"config": config}
-
-
-def to_train_further(source: str) -> tuple[dict[str, Any], CodecConfig]:
-    """Parameters of `models.codec.Codec` to go on from, and their architecture.
-
-    Args:
-      source: as for `load`; of a run's folder the averaged weights of its newest
-        checkpoint.
-
-    Raises: as `load` and `freeze_run`.
-    """
-    path = Path(source).expanduser()
-    if source not in PACKAGED and path.is_dir():
-        params, config = _of_run(path)
-        return params, CodecConfig.from_dict(config["model"])
-    codec = load(source if source in PACKAGED else path)
-    if isinstance(codec, QuadtreeCodec):
-        raise ValueError(
-            f"{source!r} is a quadtree codec, which device/train_quadtree.py trains"
-        )
-    return thaw(codec), codec.config
-
-
-def _of_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The averaged parameters of a run's newest checkpoint, and its configuration."""
-    path = folder / run_config.FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}; expected the folder of a run")
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(config, dict) or "task" not in config:
-        raise ValueError(f"{path} is no configuration of a run")
-    if config["task"] != "codec":
-        raise ValueError(f"{folder} is a run of {config.get('task')!r}, not of a codec")
-    return checkpoint.read_parameters(folder), config
 
 
 def _packaged(file: str) -> TrainedCodec:

@@ -4,18 +4,16 @@
         --config.data.image_dir=DIR
     python train.py --config=configs/codec.py:mbt2018-mean,narrow --workdir=... ...
 
-The argument is a model of `codec_jax.models.config.MODELS`, and variants. Hardware and
-time: `gpu`, and then `gpu,gpu-more` with `--config.start_from=` the first run, is what
+The argument is a model of `codec_jax.models.architectures.NAMED`, and variants. Hardware
+and time: `gpu`, and then `gpu,gpu-more` with `--config.start_from=` the first run, is what
 `ms128` was trained with, 125 to 150 steps a second on an H200, 22 minutes in all beside
 other runs; `narrow` has half the width, for two CPU cores, about 0.3 s for a step.
 `docs/results.md` records both with their results.
 """
 
-import dataclasses
-
 import ml_collections
 
-from codec_jax.models.config import MODELS
+from codec_jax.models.architectures import NAMED
 
 MODULES = (
     "analysis_transform",
@@ -25,13 +23,21 @@ MODULES = (
     "prior",
     "log_gain",
     "log_inverse_gain",
+    # Of the quadtree codec.
+    "first_means",
+    "scale_synthesis",
+    "context",
+    "prior_log_scale",
+    "prior_shift",
+    "log_analysis_gain",
+    "log_synthesis_gain",
 )
 
 
 def get_config(variants: str = "") -> ml_collections.ConfigDict:
     """The settings: of one word the model, of all others what differs."""
     words = [word for word in variants.split(",") if word]
-    model = next((word for word in words if word in MODELS), "mbt2018-mean")
+    model = next((word for word in words if word in NAMED), "mbt2018-mean")
     others = [word for word in words if word != model]
     config = ml_collections.ConfigDict()
     config.task = "codec"
@@ -48,7 +54,7 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
     # Weights to go on from: a run's folder (averaged ones), a codec's file or name.
     config.start_from = ""
 
-    config.model = ml_collections.ConfigDict(dataclasses.asdict(MODELS[model]))
+    config.model = ml_collections.ConfigDict(NAMED[model].to_dict())
 
     config.objective = ml_collections.ConfigDict()
     # 'mse' on the scale 0..255, or names of pim_jax.METRICS; several with commas.
@@ -97,7 +103,7 @@ def get_config(variants: str = "") -> ml_collections.ConfigDict:
         if variant not in VARIANTS:
             raise ValueError(
                 f"configs/codec.py has no variant {variant!r}, only {sorted(VARIANTS)} "
-                f"and the models {[*MODELS]}"
+                f"and the models {[*NAMED]}"
             )
         config.update_from_flattened_dict(VARIANTS[variant])
     return config.lock()

@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         )
     config = ml_collections.ConfigDict()
     config.evaluation = "complexity"
-    # Keys of codec_jax.models.config.MODELS, with commas.
+    # Keys of codec_jax.models.architectures.NAMED, with commas.
     config.models = "bls2017,bmshj2018-factorized,bmshj2018-hyperprior,mbt2018-mean"
     # Published rate-distortion curves as text files, for BD-rates and a picture.
     config.curves_dir = ""

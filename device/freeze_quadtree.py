@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from train_quadtree import restore
 
-from codec_jax import loading, quadtree_codec
-from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
+from codec_jax import freezing, loading
+from codec_jax.models.architectures import networks
+from codec_jax.models.quadtree import QuadtreeConfig
 
 
 def main():
@@ -27,11 +28,11 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     values = json.loads((options.weights / "config.json").read_text())
-    config = QuadtreeConfig(**{**values, "lambdas": tuple(values["lambdas"])})
+    config = QuadtreeConfig.from_dict(values)
     example = jnp.zeros((1, 64, 64, 3)), jnp.zeros(1)
-    shapes = jax.eval_shape(Quadtree(config).init, jax.random.key(0), *example)
+    shapes = jax.eval_shape(networks(config).init, jax.random.key(0), *example)
     params = restore(options.weights, shapes["params"])
-    codec = quadtree_codec.freeze(params, config, options.name)
+    codec = freezing.freeze(params, config, options.name)
     loading.save(codec, options.out, {"config": values})
     print(options.out, options.out.stat().st_size, "bytes", codec.fingerprint.hex())
 

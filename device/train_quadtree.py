@@ -26,7 +26,8 @@ import PIL.Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from codec_jax import objective, ops
-from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
+from codec_jax.models import quadtree
+from codec_jax.models.quadtree import QuadtreeConfig
 from pim_jax import losses
 from pim_jax.training.stacked_muon import scale_by_stacked_muon
 
@@ -130,7 +131,7 @@ def optimizer(options):
 
 def make_step(model, moves, data_side, batch):
     """A compiled function of many steps: crops, gradients, moves, averages."""
-    lambdas = model.config.lambdas
+    lambdas = model.lambdas
     middle = float(np.exp(np.mean(np.log(lambdas))))
 
     def loss(params, images, key):
@@ -199,7 +200,7 @@ def make_validation(model, crops):
 
     def validate(params):
         lagrangians, points = [], []
-        for rate, weight in enumerate(model.config.lambdas):
+        for rate, weight in enumerate(model.lambdas):
             bpp, error = (np.asarray(v) for v in measure(params, crops, 1.0 * rate))
             lagrangians.append(np.log(np.mean(bpp + weight * error)))
             quality = np.mean(10 * np.log10(255**2 / error))
@@ -283,7 +284,7 @@ def main():
         analysis_blocks=options.analysis_blocks,
         synthesis_blocks=options.synthesis_blocks,
     )
-    model = Quadtree(config, compute=jnp.dtype(options.compute))
+    model = quadtree.networks(config, jnp.dtype(options.compute))
     data, validation = load(options.images.split(","))
     say(
         device=str(jax.devices()[0].device_kind),

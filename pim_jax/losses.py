@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pim_jax import loading
+from pim_jax.metric import Metric
+from pim_jax.ops import bounds
 
 Comparison = Callable[[Array, Array], Float[Array, " n"]]
 
@@ -59,6 +61,16 @@ class Distortion:
 SQUARED_ERROR = Distortion(("mse",), (squared_error,), (1.0,))
 
 
+@dataclasses.dataclass(frozen=True)
+class _OfDecoded:
+    """A metric of decoded images, which may be beyond [0, 1]."""
+
+    metric: Metric
+
+    def __call__(self, images: Array, decoded: Array) -> Float[Array, " n"]:
+        return self.metric(images, bounds.unit_range(decoded))
+
+
 def make_distortion(names: str, factors: tuple[float, ...]) -> Distortion:
     """The sum of metrics, each times its weight.
 
@@ -78,7 +90,8 @@ def make_distortion(names: str, factors: tuple[float, ...]) -> Distortion:
         )
     loaded = {name: loading.load(name) for name in listed if name != "mse"}
     metrics: dict[str, Comparison] = {
-        name: loaded.get(name, squared_error) for name in listed
+        name: _OfDecoded(loaded[name]) if name in loaded else squared_error
+        for name in listed
     }
     smallest = max([1, *(metric.minimum_size for metric in loaded.values())])
     return Distortion((*metrics,), (*metrics.values(),), tuple(factors), smallest)

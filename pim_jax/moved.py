@@ -1,4 +1,4 @@
-"""Modules under the names that they had before version 0.3, for one release.
+"""Modules under the names that they had in one flat folder, for one release.
 
 `import pim_jax.backbones` gives `pim_jax.features.backbones` with a DeprecationWarning,
 and so on for each name in `MOVED`. Nothing is loaded before it is asked for.
@@ -24,6 +24,7 @@ MOVED = {
     "codec_jax.evaluate": "codec_jax.evaluation.bjontegaard",
     "codec_jax.evaluations": "codec_jax.evaluation.runners",
     "codec_jax.heads_task": "codec_jax.tasks.linear_weights",
+    "codec_jax.models.integer": "codec_jax.latents.integer",
     "codec_jax.measurements": "codec_jax.evaluation.measurements",
     "codec_jax.photograph": "codec_jax.evaluation.photograph",
     "codec_jax.programs": "codec_jax.inference.programs",
@@ -57,6 +58,8 @@ MOVED = {
     "pim_jax.ops.banded": "pim_jax.ops.fast_cpu.banded",
     "pim_jax.ops.convolution": "pim_jax.ops.fast_cpu.convolution",
     "pim_jax.ops.one_by_one": "pim_jax.ops.fast_cpu.one_by_one",
+    "pim_jax.ops.roots": "pim_jax.ops.safe_math",
+    "pim_jax.ops.similarity": "pim_jax.ops.safe_math",
     "pim_jax.outputs": "pim_jax.evaluation.outputs",
     "pim_jax.pictures": "pim_jax.pim.pictures",
     "pim_jax.pretrained": "pim_jax.features.torchvision",

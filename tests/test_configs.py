@@ -26,7 +26,13 @@ def module(name):
 
 VARIANTS = {
     "pim": ["", *module("pim").VARIANTS, "demo,pim-1", "small,paper"],
-    "codec": ["", "gpu", "gpu,gpu-more", *(f"{m},narrow" for m in MODELS)],
+    "codec": [
+        "",
+        "gpu",
+        "gpu,gpu-more",
+        "quadtree-192",
+        *(f"{m},narrow" for m in MODELS),
+    ],
     "colour": [""],
     "eval_bapps": [""],
     "eval_behaviour": ["", "demo"],

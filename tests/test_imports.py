@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # package itself (`import pim_jax`) stands above its parts because it imports them. Codecs
 # come above metrics, so `pim_jax` imports none of them. A new file needs no entry here.
 FLOORS = """
-pim_jax.version pim_jax.ops pim_jax.io pim_jax.training
+pim_jax.version pim_jax.ops pim_jax.io
+pim_jax.training
 pim_jax.distributions pim_jax.data pim_jax.features
 pim_jax.metric
 pim_jax.pim
@@ -29,13 +30,15 @@ pim_jax.tasks
 pim_jax.moved pim_jax.cli
 pim_jax
 codec_jax.version codec_jax.image_files codec_jax.ops codec_jax.objective
-codec_jax.coding
+codec_jax.coding codec_jax.inference
 codec_jax.layers codec_jax.entropy
+codec_jax.blocks
+codec_jax.latents
 codec_jax.models
-codec_jax.inference
+codec_jax.storage
 codec_jax.trained
-codec_jax.quadtree_codec
-codec_jax.compressai codec_jax.loading codec_jax.toy
+codec_jax.loading codec_jax.compressai codec_jax.toy
+codec_jax.freezing
 codec_jax.evaluation
 codec_jax.tasks
 codec_jax.cli_files
@@ -170,7 +173,13 @@ def test_pure_functions_reach_nothing_else(module, allowed):
     assert reachable(module) <= allowed
 
 
-STAND_ALONE = ["pim_jax.ops", "pim_jax.io", "pim_jax.training", "codec_jax.coding"]
+# What a package may reach outside of itself. The loop replaces its own files whole.
+STAND_ALONE: dict[str, set[str]] = {
+    "pim_jax.ops": set(),
+    "pim_jax.io": set(),
+    "pim_jax.training": {"pim_jax.io.files"},
+    "codec_jax.coding": set(),
+}
 
 
 @pytest.mark.parametrize("package", STAND_ALONE)
@@ -178,7 +187,7 @@ def test_packages_that_stand_alone(package):
     """The loop knows no model and no data, the mathematics no files, and so on."""
     inside = {module for module in MODULES if part(module) == package}
     outside = {target for module in inside for target in reachable(module)} - inside
-    assert not outside
+    assert outside <= STAND_ALONE[package]
 
 
 def test_the_data_knows_neither_models_nor_the_loop():

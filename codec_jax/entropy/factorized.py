@@ -88,6 +88,11 @@ class Factorized(nn.Module):
         )
 
 
+def offset_parameter(module: nn.Module, channels: int) -> Float[Array, " c"]:
+    """Creates 'offset': what is added to the integers of each channel, at first 0."""
+    return module.param("offset", nn.initializers.zeros, (channels,), jnp.float32)
+
+
 def folded(
     params: Any, scale: Float[Array, " c"], shift: Float[Array, " c"]
 ) -> dict[str, Any]:

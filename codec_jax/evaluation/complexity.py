@@ -4,18 +4,18 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
 from jax.extend import core
-from jaxtyping import Array
 
 from codec_jax.evaluation import bjontegaard
 from codec_jax.evaluation.curves import Published
+from codec_jax.models import architectures
+from codec_jax.models.architectures import Architecture
 from codec_jax.models.codec import Codec
-from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
-from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
 from pim_jax.evaluation.tables import Score, Table
 
 # How files of published curves call these architectures, and the anchor.
@@ -158,58 +158,32 @@ class Complexity(NamedTuple):
     decoder: float
 
 
-def of_codec(config: CodecConfig) -> Complexity:
+def of_codec(codec: Codec) -> Complexity:
     """Parameters, and multiply-accumulates per pixel of both directions, without coding.
 
-    The encoder's include the hyper-synthesis, which it needs as well. Measured on a
-    square image of the size that the architecture pads to.
+    The encoder's include all that the decoder computes of the side information, which it
+    needs as well. Measured on a square image of eight by eight latents.
     """
-    model, side = Codec(config), 2 * STRIDE * HYPER_STRIDE
+    side = 8 * codec.stride
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     rate = jax.ShapeDtypeStruct((1,), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), image, rate)
+    variables = jax.eval_shape(codec.init, jax.random.key(0), image, rate)
 
-    def through(method: Callable[..., Any], *args: Any) -> tuple[int, Any]:
+    def through(module: nn.Module, method: str, *args: Any) -> tuple[int, Any]:
         def apply(variables: Any, *args: Any) -> Any:
-            return model.apply(variables, *args, method=method)
+            return module.apply(variables, *args, method=method)
 
         return macs(apply, variables, *args), jax.eval_shape(apply, variables, *args)
 
-    encoder, y = through(Codec.analysis, image, rate)
-    decoder, _ = through(Codec.synthesis, y, rate)
-    if config.prior != "factorized":
-        hyper_analysis, z = through(Codec.hyper_analysis, y)
-        hyper_synthesis, _ = through(Codec.hyper_synthesis, z)
-        encoder += hyper_analysis + hyper_synthesis
-        decoder += hyper_synthesis
-    return Complexity(parameters(variables), encoder / side**2, decoder / side**2)
-
-
-def of_quadtree(config: QuadtreeConfig) -> Complexity:
-    """As `of_codec`, of the architecture with context; all four steps are counted."""
-    model, side = Quadtree(config), 2 * STRIDE * HYPER_STRIDE
-    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    rate = jax.ShapeDtypeStruct((1,), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), image, rate)
-
-    def through(method: Any, *args: Any) -> tuple[int, Any]:
-        def apply(variables: Any, *args: Any) -> Any:
-            return model.apply(variables, *args, method=method)
-
-        return macs(apply, variables, *args), jax.eval_shape(apply, variables, *args)
-
-    def means(model: Quadtree, z: Array, y: Array) -> Array:
-        model.rows(z)
-        return model.predicted(model.hyper_synthesis(z), lambda means: y + means)[0]
-
-    analysis, y = through(Quadtree.analysis, image, rate)
-    hyper_analysis, z = through(Quadtree.hyper_analysis, y)
-    entropy_model, _ = through(means, z, y)
-    synthesis, _ = through(Quadtree.synthesis, y, rate)
+    analysis, y = through(codec, "analysis", image, rate)
+    synthesis, _ = through(codec, "synthesis", y, rate)
+    latent_codec = codec.latent_codec
+    hyper_analysis, z = through(latent_codec, "hyper_analysis", y)
+    prediction, _ = through(latent_codec, "predicted", z, y)
     return Complexity(
         parameters(variables),
-        (analysis + hyper_analysis + entropy_model) / side**2,
-        (synthesis + entropy_model) / side**2,
+        (analysis + hyper_analysis + prediction) / side**2,
+        (synthesis + prediction) / side**2,
     )
 
 
@@ -251,7 +225,7 @@ def picture(shown: Table) -> matplotlib.figure.Figure:
 
 
 def table(
-    models: Mapping[str, CodecConfig | QuadtreeConfig],
+    models: Mapping[str, Architecture],
     rates: Mapping[str, float] | None = None,
 ) -> Table:
     """Parameters and thousands of multiply-accumulates per pixel of architectures.
@@ -263,10 +237,7 @@ def table(
     columns = {"parameters": "M", "encoder": "kMAC/px", "decoder": "kMAC/px"}
     rows = {}
     for name, config in models.items():
-        if isinstance(config, QuadtreeConfig):
-            found = of_quadtree(config)
-        else:
-            found = of_codec(config)
+        found = of_codec(architectures.networks(config))
         values = (found.parameters / 1e6, found.encoder / 1e3, found.decoder / 1e3)
         rows[name] = {
             column: Score(value) for column, value in zip(columns, values, strict=True)

@@ -11,7 +11,7 @@ from codec_jax.evaluation.bjontegaard import Curve
 from codec_jax.evaluation.classical import CLASSICAL
 from codec_jax.evaluation.measurements import Coder, Measurement
 from codec_jax.evaluation.photograph import photograph
-from codec_jax.models.config import MODELS
+from codec_jax.models.architectures import NAMED
 from codec_jax.toy.evaluation import toy
 from pim_jax.data import images, readable
 from pim_jax.evaluation.named import names_in
@@ -288,11 +288,11 @@ def complexities(
     With published curves also complexity.png in `config.out`.
     """
     names = names_in(config.models, "models")
-    unknown = [name for name in names if name not in MODELS]
+    unknown = [name for name in names if name not in NAMED]
     if unknown:
-        raise ValueError(f"config.models must be among {[*MODELS]}, found {unknown}")
+        raise ValueError(f"config.models must be among {[*NAMED]}, found {unknown}")
     progress("tracing")
-    models = {name: MODELS[name] for name in names}
+    models = {name: NAMED[name] for name in names}
     if not config.curves_dir:
         return [complexity.table(models)]
     published = curves.read_published(config.curves_dir)

@@ -191,3 +191,28 @@ def bucketed(transform: Bucketed, cell: tuple[int, int], tiles: Tiles) -> Transf
         return tuple(array[: rows * outer, : columns * outer] for array in found)
 
     return of_part
+
+
+def in_tiles(
+    transform: Bucketed,
+    x: np.ndarray,
+    cell: tuple[int, int],
+    tiles: Tiles,
+    size: tuple[int, int] | None = None,
+    progress: Callable[[int], None] = lambda pixels: None,
+) -> tuple[np.ndarray, ...]:
+    """`tiled` of a `bucketed` transform, with the windows and margins of `tiles`."""
+    return tiled(
+        bucketed(transform, cell, tiles),
+        x,
+        cell=cell,
+        window=tiles.window,
+        margin=tiles.margin,
+        size=size,
+        progress=progress,
+    )
+
+
+def counts(cells: tuple[int, int]) -> tuple[np.int32, np.int32]:
+    """Rows and columns as arguments of a program, which serves all."""
+    return np.int32(cells[0]), np.int32(cells[1])

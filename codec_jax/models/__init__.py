@@ -1,1 +1,1 @@
-"""Transform codecs as Flax modules. `MODELS` in `config` lists their architectures."""
+"""Codecs as networks: one file per paper; `architectures` knows them all by name."""

@@ -1,17 +1,25 @@
 """What an architecture is made of; the published ones by name."""
 
 import dataclasses
+import enum
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 # Of the published mean-scale models, low rate to high: CompressAI's eight qualities.
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
+
+
+class Storage(enum.Enum):
+    """How weights are stored, once they are trained."""
+
+    HALF = "16 bits"
+    BYTES = "8 bits, with a step for each column of a matrix"
+    INTEGERS = "by integers that are made of them as they are"
+
+
 # Of the dither: each has a table for every scale.
 _MOST_LEVELS = 63
-
-STRIDE = 16  # pixels between two latents, in each direction
-HYPER_STRIDE = 4  # latents between two hyper latents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +93,29 @@ class CodecConfig:
             raise ValueError(
                 f"model.lambdas is {self.lambdas}, expected positive and ascending"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As numbers and text, for JSON."""
+        return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """All that differs from the defaults, for the fingerprint.
+
+        So a new option leaves the fingerprints of older codecs alone.
+        """
+        default = CodecConfig().to_dict()
+        fields = self.to_dict().items()
+        return {name: value for name, value in fields if value != default[name]}
+
+    def __str__(self) -> str:
+        """In a line."""
+        keys = ("transforms", "filters", "latents", "prior", "hyper")
+        return ", ".join(f"{key} {getattr(self, key)}" for key in keys)
+
+    def storage(self, name: str) -> Storage:
+        """How the weights of this name are stored."""
+        del name
+        return Storage.HALF
 
     @staticmethod
     def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:

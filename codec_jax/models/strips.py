@@ -10,12 +10,21 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from codec_jax.layers import Cells
+from pim_jax.ops.fast_cpu import strided
+
 # Rows of the image in a strip; half and twice as many took a little longer.
 IMAGE_ROWS = 64
+
+
+def worthwhile(rows: int) -> bool:
+    """Whether images of so many rows are faster in strips: tall ones, on CPUs."""
+    return rows > 2 * IMAGE_ROWS and jax.default_backend() == "cpu"
 
 
 def mapped(
@@ -65,3 +74,51 @@ def zero_outside(
     column = jnp.arange(x.shape[2], dtype=jnp.int32)
     there = ((row >= 0) & (row < height))[:, None] & (column < width)[None, :]
     return jnp.where(there[None, :, :, None], x, jnp.zeros((), x.dtype))
+
+
+def first_stages(
+    transform: Any, x: Float[Array, "n h w 3"], cells: Cells
+) -> Float[Array, "n _h _w o"]:
+    """The first two convolutions of an analysis transform, and GDN between them."""
+    (size, stride), (next_size, next_stride) = transform.stages[:2]
+    reach = size // 2 + stride * (next_size // 2)
+    rows, columns = _sides(cells, transform.stride)
+    height, width = rows // stride, columns // stride
+
+    def layers_of_strip(module: Any, window: Array, first: Array) -> Array:
+        inner = module.gdn[0](module.conv[0](window, inside=True))
+        row = (first + size // 2) // stride
+        inner = zero_outside(inner, row, height, width)
+        return module.conv[1](inner, inside=True)
+
+    # The last output sees `reach` samples on, of which its stride lies in the strip.
+    after = reach + 1 - stride * next_stride
+    return mapped(transform, layers_of_strip, x, IMAGE_ROWS, reach, after)
+
+
+def last_stages(
+    transform: Any, x: Float[Array, "n h w i"], cells: Cells
+) -> Float[Array, "n _h _w 3"]:
+    """The last two convolutions of a synthesis transform, and IGDN between them."""
+    stages = transform.stages[1::-1]
+    (_, stride), (_, next_stride) = stages
+    end, next_end = (strided.border(*stage) for stage in stages)
+    total = stride * next_stride
+    sides = _sides(cells, transform.stride // total)
+    height, width = (stride * side for side in sides)
+    rows = IMAGE_ROWS // total
+    more = end + -(-next_end // stride)
+
+    def layers_of_strip(module: Any, window: Array, first: Array) -> Array:
+        inner = module.igdn[-1](module.conv[-2](window, inside=True))
+        inner = zero_outside(inner, stride * (first + end), height, width)
+        images = module.conv[-1](inner, inside=True)
+        begin = total * (more - end) - next_stride * next_end
+        return images[:, begin : begin + total * rows]
+
+    return mapped(transform, layers_of_strip, x, rows, more, more)
+
+
+def _sides(cells: Cells, scale: int) -> tuple[Any, Any]:
+    """Rows and columns that there are, `scale` of each for a cell."""
+    return scale * cells[0], scale * cells[1]

@@ -1,6 +1,5 @@
 """Training of a codec as a task for the loop: model, objective and data meet here."""
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +14,11 @@ import optax
 from absl import logging
 from jaxtyping import Array, PRNGKeyArray
 
-from codec_jax import loading, objective, ops
-from codec_jax.models.codec import Codec, check_quantization
-from codec_jax.models.config import STRIDE, CodecConfig
+from codec_jax import freezing, objective, ops
+from codec_jax.latents.quantizer import check_quantization
+from codec_jax.models import architectures
+from codec_jax.models.architectures import Architecture
+from codec_jax.models.codec import init_params
 from pim_jax import losses
 from pim_jax.data import image_crops
 from pim_jax.training import devices, optimizer
@@ -40,7 +41,7 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
       for nothing to start from.
     """
     del workdir
-    model = CodecConfig.from_dict(config.model)
+    model = architectures.from_dict(config.model)
     axis_name = devices.AXIS if config.compile == "pmap" else None
     devices.check_batch_size(config.data.batch_size, config.devices)  # Before data.
     images = _images(config.data)
@@ -90,17 +91,11 @@ def make(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Task
     )
 
 
-def init_params(model: CodecConfig, key: PRNGKeyArray) -> Any:
-    """Random parameters."""
-    images = jnp.zeros((1, STRIDE, STRIDE, 3))
-    return jax.jit(Codec(model).init)(key, images, jnp.zeros(1))["params"]
-
-
-def _first_params(source: str, model: CodecConfig) -> Callable[[PRNGKeyArray], Any]:
+def _first_params(source: str, model: Architecture) -> Callable[[PRNGKeyArray], Any]:
     """From a key to the weights that training starts from; see `config.start_from`."""
     if not source:
-        return lambda key: init_params(model, key)
-    trained, found = loading.to_train_further(source)
+        return lambda key: init_params(architectures.networks(model), key)
+    trained, found = freezing.to_train_further(source)
     if difference := _difference(found, model):
         raise ValueError(
             f"start_from={source!r} was trained with another architecture: {difference}; "
@@ -109,20 +104,22 @@ def _first_params(source: str, model: CodecConfig) -> Callable[[PRNGKeyArray], A
     return lambda key: jax.tree.map(jnp.asarray, trained)
 
 
-def _difference(found: CodecConfig, model: CodecConfig) -> str:
+def _difference(found: Architecture, model: Architecture) -> str:
     """The first setting by which weights of one do not serve the other; '' if they do."""
-    wanted_by_name = dataclasses.asdict(model)
-    for name, value in dataclasses.asdict(found).items():
-        wanted = wanted_by_name[name]
+    wanted_by_name = model.to_dict()
+    for name, value in found.to_dict().items():
+        wanted = wanted_by_name.get(name)
         # Rates may move, but not become more or fewer; dither comes with freezing.
-        same = len(value) == len(wanted) if name == "lambdas" else value == wanted
+        same = value == wanted
+        if name == "lambdas" and wanted is not None:
+            same = len(value) == len(wanted)
         if name != "dither" and not same:
             return f"{name} is {value}, found config.model.{name} = {wanted}"
     return ""
 
 
 def make_loss(
-    model: CodecConfig,
+    model: Architecture,
     options: ml_collections.ConfigDict,
     steps: int,
     axis_name: str | None,
@@ -147,7 +144,7 @@ def make_loss(
         raise ValueError(f"objective.{error}") from error
     distortion = losses.make_distortion(options.distortion, options.weights)
     lambdas = make_lambdas(options, model)
-    codec = Codec(model)
+    codec = architectures.networks(model)
     middle = float(np.exp(np.mean(np.log(lambdas))))
 
     def loss(
@@ -183,7 +180,7 @@ def make_loss(
 
 
 def make_lambdas(
-    options: ml_collections.ConfigDict, model: CodecConfig
+    options: ml_collections.ConfigDict, model: Architecture
 ) -> tuple[float, ...]:
     """The weight of the distortion at each rate of the model.
 
@@ -280,7 +277,7 @@ def scaled(factors: Mapping[str, float]) -> optax.GradientTransformation:
 
 def validation_scores(
     params: Any,
-    model: CodecConfig,
+    model: Architecture,
     crops: np.ndarray,
     distortion: losses.Distortion = losses.SQUARED_ERROR,
     lambdas: tuple[float, ...] | None = None,
@@ -320,7 +317,7 @@ def validation_scores(
 
 def rounded(
     params: Any,
-    model: CodecConfig,
+    model: Architecture,
     distortion: losses.Distortion,
     crops: np.ndarray,
     rate: float,
@@ -344,12 +341,12 @@ def rounded(
 
 def _measure(
     params: Any,
-    model: CodecConfig,
+    model: Architecture,
     distortion: losses.Distortion,
     images: Array,
     rate: Array,
 ) -> tuple[Array, Array, dict[str, Array]]:
-    passed: Any = Codec(model).apply({"params": params}, images, rate)
+    passed: Any = architectures.networks(model).apply({"params": params}, images, rate)
     shown = ops.eight_bits(passed.images) / 255
     bpp = passed.bits / (images.shape[1] * images.shape[2])
     error = losses.squared_error(images, shown)
@@ -359,13 +356,13 @@ def _measure(
 _rounded_jit = jax.jit(_measure, static_argnums=(1, 2))
 
 
-def picture(params: Any, model: CodecConfig, crops: np.ndarray) -> np.ndarray:
+def picture(params: Any, model: Architecture, crops: np.ndarray) -> np.ndarray:
     """Crops above the same at the lowest, a middle and the highest rate, uint8."""
     rates = sorted({0, len(model.lambdas) // 2, len(model.lambdas) - 1})
     images = jnp.asarray(crops, jnp.float32) / 255
     rows = [np.concatenate(list(crops), 1)]
     for rate in rates:
-        passed: Any = Codec(model).apply(
+        passed: Any = architectures.networks(model).apply(
             {"params": params}, images, jnp.full(len(crops), rate * 1.0)
         )
         shown = np.asarray(ops.eight_bits(passed.images))

@@ -16,10 +16,8 @@ from jaxtyping import Array
 
 import pim_jax.tasks.linear_weights
 from codec_jax import loading
+from codec_jax.layers import padded
 from codec_jax.models import transforms
-from codec_jax.models.codec import padded
-from codec_jax.models.config import STRIDE, CodecConfig
-from codec_jax.quadtree_codec import QuadtreeCodec
 from pim_jax.tasks.linear_weights import NETWORKS, Network
 from pim_jax.training.task import Task
 
@@ -31,13 +29,13 @@ FEATURES_OF = "ms128"
 class AnalysisFeatures:
     """Outputs of the layers of an analysis transform, by name."""
 
-    config: CodecConfig
+    transform: transforms.Analysis
 
     def __call__(self, params: Any, image: Array) -> Mapping[str, Array]:
         """What each normalisation gives out, and the latents; all else is linear."""
-        _, captured = transforms.Analysis(self.config).apply(
+        _, captured = self.transform.apply(
             {"params": params},
-            padded(image, STRIDE),
+            padded(image, self.transform.stride),
             capture_intermediates=True,
             mutable=["intermediates"],
         )
@@ -54,11 +52,12 @@ def analysis_network(name_or_folder: str, seed: int) -> Network:
     """The analysis transform of a trained codec, as `codec_jax.load` takes it."""
     del seed
     codec = loading.load(name_or_folder or FEATURES_OF)
-    if isinstance(codec, QuadtreeCodec):
+    transform = codec.networks.analysis_transform
+    if not isinstance(transform, transforms.Analysis):
         raise ValueError(
             f"{codec.name!r} has no divisive normalisations to take features of"
         )
-    function = AnalysisFeatures(codec.config)
+    function = AnalysisFeatures(transform)
     params = codec.params["analysis_transform"]
     image = jax.ShapeDtypeStruct((1, _SIZE, _SIZE, 3), jnp.float32)
     shapes = jax.eval_shape(function, params, image)

@@ -6,7 +6,6 @@ is read (`bapps_folder`). The files written are ArrayRecord with images as PNG, 
 preparing them and reading them back with `as_data_source` work without TensorFlow.
 """
 
-import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from absl import logging
 
 from pim_jax.data import bapps_folder
 from pim_jax.data.bapps_folder import PATCH, Example, FolderSource, Layout, Source
+from pim_jax.io import files
 
 _SITE = "https://perceptual-similarity.s3.us-west-2.amazonaws.com/dataset/"
 
@@ -56,8 +56,7 @@ def _verify(path: Path, archive: _Archive) -> None:
 
     tfds could compare only together with the exact size in bytes, which nobody states.
     """
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = files.digest(path)
     if archive.sha256 is None:
         logging.warning(
             "No SHA-256 is known for %s, so it was not checked; this one has %s",

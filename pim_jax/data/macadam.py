@@ -6,12 +6,13 @@ matches at constant luminance, in CIE 1931 xy; a difference that is just noticed
 three of them.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-_TABLE = Path(__file__).with_name("macadam.csv")
+from pim_jax.io import files
+
+_TABLE = files.packaged("pim_jax.data", "macadam.csv")
 
 
 class Ellipses(NamedTuple):

@@ -12,7 +12,6 @@ import argparse
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -37,6 +36,7 @@ from pim_jax.data.clip_folder import (
     packaged_clips,
     split_clips,
 )
+from pim_jax.io import files
 
 
 @dataclasses.dataclass
@@ -268,7 +268,7 @@ def _key(
         [(clip.name, clip.digest) for clip in found],
         held_out and [(clip.name, clip.digest) for clip in held_out],
     ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    return files.sha256(json.dumps(content).encode())[:16]
 
 
 def _decodable(

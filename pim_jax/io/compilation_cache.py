@@ -6,7 +6,6 @@ for himself. JAX_COMPILATION_CACHE_DIR names another folder, and
 JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
 """
 
-import hashlib
 import os
 import platform
 import warnings
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import jax
 
+from pim_jax.io import files
 from pim_jax.io.downloads import cache_folder
 
 # Bytes; the programs of a picture's size take about one million.
@@ -69,4 +69,4 @@ def _machine() -> str:
         known += [line for line in lines if line.startswith(parts)]
     except OSError:
         pass
-    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
+    return files.sha256("\n".join(known).encode())[:16]

@@ -4,7 +4,6 @@ The cache is `~/.cache/pim_jax`, or the folder in the environment variable
 `PIM_JAX_CACHE`.
 """
 
-import hashlib
 import http.client
 import os
 import urllib.request
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from absl import logging
+
+from pim_jax.io import files
 
 _TIMEOUT_SECONDS = 30
 
@@ -77,8 +78,7 @@ def verify(path: Path, name: str, checksum: Checksum, source: str) -> None:
     Raises:
       ValueError: it is another file.
     """
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, checksum.algorithm).hexdigest()
+    found = files.digest(path, checksum.algorithm)
     if not found.startswith(checksum.digits):
         raise ValueError(
             f"{source} is not the published {name}: its "

@@ -1,13 +1,13 @@
 """EXIF data: kept byte by byte where that is safe, and always of an upright picture."""
 
-import io
 import struct
+from typing import BinaryIO
 
 import PIL.ExifTags
 import PIL.Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-Stream = io.BufferedReader | io.BytesIO
+from pim_jax.io.damage import DamagedError, decoding
 
 PREFIX = b"Exif\0\0"  # in front of the byte order mark, in JPEG and in Pillow
 _ORIENTATION = int(PIL.ExifTags.Base.Orientation)
@@ -48,22 +48,24 @@ def read(image: PIL.Image.Image) -> tuple[bytes | None, int, Notes]:
     that cannot be read nothing is kept and nothing is applied, with a note.
     """
     try:
-        exif = image.getexif()
-        orientation = exif.get(_ORIENTATION, 1)
+        with decoding(*_DAMAGE):
+            exif = image.getexif()
+            orientation = exif.get(_ORIENTATION, 1)
         orientation = orientation if isinstance(orientation, int) else 1
         if isinstance(image, TiffImageFile):
             return _described(exif), orientation, ()
         raw = image.info.get("exif")
         if raw is None and set(exif) - {_ORIENTATION}:
-            raw = exif.tobytes()  # it was kept as text
-    except _DAMAGE:
+            with decoding(*_DAMAGE):
+                raw = exif.tobytes()  # it was kept as text
+    except DamagedError:
         return None, 1, (_UNREADABLE,)
     data, notes = upright(raw)
     return data, orientation, notes
 
 
 def of_tiff(
-    stream: Stream, offset: int, byte_order: str, big: bool
+    stream: BinaryIO, offset: int, byte_order: str, big: bool
 ) -> tuple[bytes | None, Notes]:
     """What a directory of a TIFF file has of EXIF that describes the picture.
 
@@ -74,9 +76,10 @@ def of_tiff(
     exif = PIL.Image.Exif()
     exif.endian, exif.bigtiff = byte_order, big
     try:
-        exif.load_from_fp(stream, offset)
+        with decoding(*_DAMAGE):
+            exif.load_from_fp(stream, offset)
         return _described(exif), ()
-    except _DAMAGE:
+    except DamagedError:
         return None, (_UNREADABLE,)
 
 
@@ -88,30 +91,41 @@ def upright(data: bytes | None) -> tuple[bytes | None, Notes]:
     data = without_prefix(data or b"")
     if not data:
         return None, ()
-    changed = bytearray(data)
     try:
-        order = {b"II*\0": "<", b"MM\0*": ">"}[data[:4]]
-        (offset,) = struct.unpack_from(f"{order}I", data, 4)
-        seen: set[int] = set()
-        # The directory of the picture, and that of its thumbnail.
-        while offset and offset not in seen and len(seen) < 2:
-            seen.add(offset)
-            (count,) = struct.unpack_from(f"{order}H", data, offset)
-            for place in range(offset + 2, offset + 2 + 12 * count, 12):
-                (tag,) = struct.unpack_from(f"{order}H", data, place)
-                if tag == _ORIENTATION:
+        turned = _turned_upright(data)
+        with decoding(*_DAMAGE):
+            PIL.Image.Exif().load(data)
+        return turned, ()
+    except DamagedError:
+        return None, (_UNREADABLE,)
+
+
+def _turned_upright(data: bytes) -> bytes:
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if order is None:
+        raise DamagedError("no byte order mark")
+
+    def number(kind: str, place: int) -> int:
+        with decoding(struct.error):
+            return int(struct.unpack_from(f"{order}{kind}", data, place)[0])
+
+    changed = bytearray(data)
+    offset, seen = number("I", 4), set[int]()
+    # The directory of the picture, and that of its thumbnail.
+    while offset and offset not in seen and len(seen) < 2:
+        seen.add(offset)
+        following = offset + 2 + 12 * number("H", offset)
+        for place in range(offset + 2, following, 12):
+            if number("H", place) == _ORIENTATION:
+                with decoding(struct.error):
                     struct.pack_into(
                         f"{order}HIHH", changed, place + 2, _SHORT, 1, 1, 0
                     )
-            following = offset + 2 + 12 * count
-            # Some writers leave out the last zero.
-            if following + 4 > len(data) and following <= len(data):
-                break
-            (offset,) = struct.unpack_from(f"{order}I", data, following)
-        PIL.Image.Exif().load(data)
-    except _DAMAGE:
-        return None, (_UNREADABLE,)
-    return bytes(changed), ()
+        # Some writers leave out the last zero.
+        if following + 4 > len(data) and following <= len(data):
+            break
+        offset = number("I", following)
+    return bytes(changed)
 
 
 def descriptions(data: bytes) -> tuple[bytes | None, Notes]:
@@ -121,9 +135,10 @@ def descriptions(data: bytes) -> tuple[bytes | None, Notes]:
         return None, notes
     exif = PIL.Image.Exif()
     try:
-        exif.load(whole)
+        with decoding(*_DAMAGE):
+            exif.load(whole)
         return _described(exif), ()
-    except _DAMAGE:
+    except DamagedError:
         return None, (_UNREADABLE,)
 
 
@@ -135,11 +150,12 @@ def without_prefix(data: bytes) -> bytes:
 
 
 def _described(exif: PIL.Image.Exif) -> bytes | None:
+    """Its parts that describe the picture; DamagedError if they do not decode."""
     kept = PIL.Image.Exif()
-    for tag in _DESCRIPTIONS:
-        if tag in exif:
-            kept[tag] = exif[tag]
-    for folder in _FOLDERS:
-        if exif.get_ifd(folder):
-            kept[folder] = dict(exif.get_ifd(folder))
-    return without_prefix(kept.tobytes()) if len(kept) else None
+    with decoding(*_DAMAGE):
+        kept.update({tag: exif[tag] for tag in _DESCRIPTIONS if tag in exif})
+        for folder in _FOLDERS:
+            if exif.get_ifd(folder):
+                kept[folder] = dict(exif.get_ifd(folder))
+        data = kept.tobytes() if len(kept) else None
+    return None if data is None else without_prefix(data)

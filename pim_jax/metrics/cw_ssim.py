@@ -21,6 +21,7 @@ from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import bounds, colour
 from pim_jax.ops.fast_cpu import banded
+from pim_jax.ops.safe_math import magnitude
 
 MINIMUM_SIZE = 64
 ORIENTATIONS = 8
@@ -81,15 +82,6 @@ def _weights(height: int, width: int, sigma: float) -> Float[np.ndarray, "h w"]:
     return (weight / weight.sum()).astype(np.float32)
 
 
-def _absolute(
-    real: Float[Array, "n h w o"], imaginary: Float[Array, "n h w o"]
-) -> Float[Array, "n h w o"]:
-    """Of a complex number; the slope at 0 counts as 0."""
-    square = jnp.square(real) + jnp.square(imaginary)
-    none = square <= _SMALLEST  # not so of NaN, which is passed on
-    return jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, square)))
-
-
 def cw_ssim(
     image_a: Float[Array, "n h w 1"], image_b: Float[Array, "n h w 1"]
 ) -> Float[Array, " n"]:
@@ -136,7 +128,7 @@ def loss(
     )
     means = banded.valid(maps, (1 / _WINDOW,) * _WINDOW)
     real, imaginary, difference = jnp.split(means, 3, axis=-1)
-    size = _absolute(real, imaginary)
+    size = magnitude(real, imaginary, _SMALLEST)
     # Where the size counts as 0, dividing by what is left would blow rounding up.
     in_phase = (real > 0) & (size > 0)
     turned = 2 * jnp.square(imaginary) / jnp.where(in_phase, size + real, 1.0)

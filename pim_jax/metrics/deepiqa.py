@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax.features import torchvision
 from pim_jax.features.backbones import max_pool
+from pim_jax.io import npz
 from pim_jax.io.checks import checked
 from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
@@ -118,7 +118,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     if zipfile.is_zipfile(path):
-        return torchvision.read_npz(path)
+        return npz.read(path)
     import h5py  # Only here: nothing else needs it.
 
     try:

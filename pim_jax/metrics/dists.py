@@ -14,7 +14,6 @@ the network, or from a file: `pim_jax.load("dists", weights=PATH)`.
 
 import functools
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from jaxtyping import Array, Float
 
 from pim_jax.features import torchvision
 from pim_jax.features.backbones import Backbone, normalise, taps
+from pim_jax.io import files, npz
 from pim_jax.metric import Metric, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.ops import bounds
@@ -126,8 +126,7 @@ def metric(
 
 @functools.cache
 def _packaged() -> dict[str, np.ndarray]:
-    folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
-    return torchvision.read_npz(folder / "dists.npz")
+    return npz.read(files.packaged("pim_jax.metrics", "packaged", "dists.npz"))
 
 
 def load_dists(weights: str | Path | None = None) -> Metric:

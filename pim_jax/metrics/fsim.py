@@ -14,8 +14,7 @@ from pim_jax.ops import averaging, colour
 from pim_jax.ops.fast_cpu.one_by_one import one_by_one
 from pim_jax.ops.gradients import scharr_magnitude
 from pim_jax.ops.phase_congruency import phase_congruency
-from pim_jax.ops.roots import power_loss
-from pim_jax.ops.similarity import dissimilarity, either
+from pim_jax.ops.safe_math import dissimilarity, either, power_loss
 
 # A frequency other than 0 takes two pixels.
 MINIMUM = 2

@@ -16,8 +16,7 @@ from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import averaging, colour
 from pim_jax.ops.gradients import prewitt_magnitude
-from pim_jax.ops.roots import root
-from pim_jax.ops.similarity import dissimilarity
+from pim_jax.ops.safe_math import dissimilarity, root
 
 # Below it one pixel is left after pooling, which deviates from nothing.
 MINIMUM = 3

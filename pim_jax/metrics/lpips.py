@@ -20,7 +20,6 @@ or the network, or from a file: `pim_jax.load("lpips-alex", weights=PATH)`.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +30,8 @@ from jaxtyping import Array, Float
 from pim_jax.features import linear_weights as head_functions
 from pim_jax.features import torchvision
 from pim_jax.features.backbones import MINIMUM_SIZE, Backbone, normalise, taps
-from pim_jax.io import torch_files
-from pim_jax.metric import Images, Metric, check_images, compiled, on_device
+from pim_jax.io import files, npz, torch_files
+from pim_jax.metric import Metric, check_images, compiled, on_device
 from pim_jax.metrics.about import ABOUT
 from pim_jax.ops import bounds
 
@@ -135,9 +134,7 @@ class LpipsMetric(Metric):
         return self.function.trunk.layers  # type: ignore[attr-defined,no-any-return]
 
     def per_layer(
-        self,
-        image_a: Images,
-        image_b: Images,
+        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
     ) -> Float[Array, "n k"]:
         """What each of `layers` adds to the distance (`retPerLayer` of the package).
 
@@ -146,9 +143,7 @@ class LpipsMetric(Metric):
         return self._compiled(_PerLayer, image_a, image_b)
 
     def spatial(
-        self,
-        image_a: Images,
-        image_b: Images,
+        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
     ) -> Float[Array, "n h w"]:
         """Where the images differ: the layers' maps, enlarged and summed.
 
@@ -158,7 +153,7 @@ class LpipsMetric(Metric):
         return self._compiled(_Spatial, image_a, image_b)
 
     def _compiled(
-        self, part: Callable[..., Any], image_a: Images, image_b: Images
+        self, part: Callable[..., Any], image_a: Array, image_b: Array
     ) -> Any:
         images = check_images(image_a, image_b, minimum_size=self.minimum_size)
         return compiled(part(self.function), self.params, *images)
@@ -264,8 +259,7 @@ def _checked(
 
 @functools.cache
 def _packaged() -> dict[str, np.ndarray]:
-    folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
-    return torchvision.read_npz(folder / "lpips_heads.npz")
+    return npz.read(files.packaged("pim_jax.metrics", "packaged", "lpips_heads.npz"))
 
 
 def _loader(network: str, version: str) -> Callable[..., LpipsMetric]:

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import colour
+from pim_jax.ops.safe_math import root
 
 BLOCK = 16  # of the local statistics, at every fourth pixel
 _STEP = 4
@@ -111,12 +112,6 @@ def _block_moments(maps: Float[Array, "n h w"]) -> _Moments:
     return moments
 
 
-def _root(square: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The square root, with the slope 0 at 0."""
-    none = square <= _SMALLEST  # not so of NaN, which is passed on
-    return jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, square)))
-
-
 @functools.cache
 def _sensitivity(height: int, width: int) -> Float[np.ndarray, "h w2"]:
     """Of the eye, for the frequencies of a real Fourier transform.
@@ -164,7 +159,9 @@ def _detection(
     masking = jnp.maximum(jnp.log(least / safe), _LEAST_CONTRAST)
     visible = jnp.maximum(jnp.log(error_deviation / safe) - masking, 0.0)
     seen_error = jnp.where(dark, 0.0, visible) * squared_error
-    return _DETECTION_SCALE * _root(jnp.mean(jnp.square(seen_error), axis=(1, 2)))
+    return _DETECTION_SCALE * root(
+        jnp.mean(jnp.square(seen_error), axis=(1, 2)), _SMALLEST
+    )
 
 
 @functools.cache
@@ -228,7 +225,7 @@ def _appearance(
     weighted = jnp.tensordot(
         _ORIENTATION_WEIGHTS, maps, 1, precision=jax.lax.Precision.HIGHEST
     )
-    return _root(jnp.mean(jnp.square(weighted), axis=(1, 2)))
+    return root(jnp.mean(jnp.square(weighted), axis=(1, 2)), _SMALLEST)
 
 
 def mad(

@@ -21,6 +21,7 @@ from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import colour, pyramids
 from pim_jax.ops.fast_cpu import banded
+from pim_jax.ops.safe_math import root, zero_up_to
 
 _TAPS = (0.05, 0.25, 0.4, 0.25, 0.05)
 
@@ -40,7 +41,7 @@ _POOL = np.array(
     np.float32,
 )
 _BAND_CONSTANT, _LOWPASS_CONSTANT = 0.17, 4.86
-# Errors below are rounding; the slope of the power would be infinite at 0.
+# Errors below are rounding; the slope of their powers would be infinite at 0.
 _LEAST_ERROR = 1e-20
 
 # 2016: for each scale the constant and the weights of the neighbours above, below, on
@@ -116,8 +117,7 @@ def _nested_norm(
     errors = jnp.stack(
         [jnp.mean(jnp.square(x - y), axis=(1, 2)) for x, y in zip(a, b, strict=True)]
     )
-    alike = errors <= _LEAST_ERROR  # not so of NaN, which is passed on
-    powers = jnp.where(alike, 0.0, jnp.where(alike, 1.0, errors) ** 0.3)
+    powers = zero_up_to(_LEAST_ERROR, lambda mean_square: mean_square**0.3, errors)
     return jnp.mean(powers, axis=0) ** (1 / 0.6)
 
 
@@ -252,10 +252,7 @@ def nlpd_gray(
             for x in _gray_pyramid(both)
         ]
     )
-    # The slope of the root would be infinite at 0.
-    alike = errors <= _LEAST_ERROR  # not so of NaN, which is passed on
-    roots = jnp.where(alike, 0.0, jnp.sqrt(jnp.where(alike, 1.0, errors)))
-    return jnp.mean(roots, axis=0)
+    return jnp.mean(root(errors, _LEAST_ERROR), axis=0)
 
 
 def _nlpd_distance(a: Array, b: Array) -> Array:

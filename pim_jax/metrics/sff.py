@@ -12,17 +12,15 @@ NumPy, where ties are told apart as here.
 """
 
 import functools
-from importlib import resources
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax.features import torchvision
+from pim_jax.io import files, npz
 from pim_jax.metrics import weightless
 from pim_jax.metrics.checks import check_pair
-from pim_jax.ops import roots, similarity, windows
+from pim_jax.ops import safe_math, windows
 
 SIDE = 8  # of a block, in pixels
 MINIMUM_SIZE = 2 * SIDE + 1
@@ -38,8 +36,9 @@ _TIED = 1e-3
 @functools.cache
 def features() -> Float[np.ndarray, "8 8 8 3"]:
     """The learned matrix: feature, row, column, channel; for pixels in 0 to 255."""
-    folder = Path(str(resources.files("pim_jax.metrics"))) / "packaged"
-    return torchvision.read_npz(folder / "sff_features.npz")["features"]
+    return npz.read(files.packaged("pim_jax.metrics", "packaged", "sff_features.npz"))[
+        "features"
+    ]
 
 
 def sff(
@@ -81,7 +80,7 @@ def _feature_loss(a: Array, b: Array) -> Float[Array, " n"]:
     response = jnp.sum(jnp.square(in_a), -1)
     threshold = _THRESHOLD * _mean_of(response, attended)
     seen = attended & (response > threshold[:, None])
-    loss = similarity.dissimilarity(in_a, in_b, _FEATURE_CONSTANT)
+    loss = safe_math.dissimilarity(in_a, in_b, _FEATURE_CONSTANT)
     return _mean_of(jnp.mean(loss, -1), seen)
 
 
@@ -91,7 +90,7 @@ def _luminance_loss(
     """1 - correlation of the means of blocks that changed."""
     chosen = _largest_half(jnp.abs(a - b))
     centred = [jnp.where(chosen, x - _mean_of(x, chosen)[:, None], 0.0) for x in (a, b)]
-    sizes = [roots.root(jnp.sum(jnp.square(x), -1)) for x in centred]
+    sizes = [safe_math.root(jnp.sum(jnp.square(x), -1)) for x in centred]
     one, other = (
         x / jnp.maximum(size, _LUMINANCE_CONSTANT)[:, None]
         for x, size in zip(centred, sizes, strict=True)

@@ -18,7 +18,7 @@ from pim_jax.metrics.checks import check_pair
 from pim_jax.ops import averaging, bounds, colour
 from pim_jax.ops.fast_cpu import banded
 from pim_jax.ops.fast_cpu.one_by_one import one_by_one
-from pim_jax.ops.similarity import either
+from pim_jax.ops.safe_math import either
 
 WINDOW = 11
 _WEIGHTS = banded.gaussian(WINDOW, sigma=1.5)

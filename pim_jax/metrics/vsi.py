@@ -20,8 +20,7 @@ from pim_jax.ops import averaging, colour, resizing
 from pim_jax.ops.fast_cpu.one_by_one import one_by_one
 from pim_jax.ops.gradients import scharr_magnitude
 from pim_jax.ops.phase_congruency import frequencies
-from pim_jax.ops.roots import power_loss, root
-from pim_jax.ops.similarity import dissimilarity, either
+from pim_jax.ops.safe_math import dissimilarity, either, power_loss, root
 
 # A single pixel is never salient.
 MINIMUM = 2

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pim_jax.ops import roots
+from pim_jax.ops.safe_math import magnitude
 
 
 def prewitt_magnitude(image: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
@@ -32,6 +32,4 @@ def _magnitude(image: Array, smoothing: tuple[float, float, float]) -> Array:
         + centre * padded[:, :, 1:-1]
         + last * padded[:, :, 2:]
     )
-    return roots.magnitude(
-        rows[:, :, 2:] - rows[:, :, :-2], columns[:, 2:] - columns[:, :-2]
-    )
+    return magnitude(rows[:, :, 2:] - rows[:, :, :-2], columns[:, 2:] - columns[:, :-2])

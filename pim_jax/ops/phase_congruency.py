@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pim_jax.ops import roots
+from pim_jax.ops import safe_math
 from pim_jax.ops.order import lower_median
 
 SCALES = 4
@@ -108,8 +108,8 @@ def phase_congruency(image: Float[Array, "n h w"]) -> Float[Array, "n h w"]:
     even = [jnp.real(response[:, :, s]) for s in range(SCALES)]
     odd = [jnp.imag(response[:, :, s]) for s in range(SCALES)]
     sum_even, sum_odd = sum(even[1:], even[0]), sum(odd[1:], odd[0])
-    amplitudes = [roots.magnitude(e, o) for e, o in zip(even, odd, strict=True)]
-    length = roots.magnitude(sum_even, sum_odd)
+    amplitudes = [safe_math.magnitude(e, o) for e, o in zip(even, odd, strict=True)]
+    length = safe_math.magnitude(sum_even, sum_odd)
     # |sine| of each scale's angle to the sum of all, times its amplitude.
     across = sum(
         jnp.abs(e * sum_odd - o * sum_even) for e, o in zip(even, odd, strict=True)

@@ -9,16 +9,13 @@ A folder is one of three kinds, told apart by its config.json:
 
 import dataclasses
 import json
-import os
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pim_jax.io import files, npz
 from pim_jax.pim import parameters, published
 from pim_jax.pim.model import ModelConfig
 from pim_jax.training import checkpoint
@@ -96,17 +93,9 @@ def write(
     if half:
         flat = {name: array.astype(np.float16) for name, array in flat.items()}
     options = {"format": FORMAT, "seed": seed, "model": dataclasses.asdict(config)}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        np.savez_compressed(temporary / ARRAYS, **flat)
-        (temporary / "config.json").write_text(json.dumps(options, indent=2) + "\n")
-        # mkdtemp makes private folders; this one is to be shared like any other.
-        os.chmod(temporary, 0o755)
-        temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with files.whole_folder(folder) as fresh:
+        np.savez_compressed(fresh / ARRAYS, **flat)
+        (fresh / "config.json").write_text(json.dumps(options, indent=2) + "\n")
 
 
 def _read_converted(
@@ -117,15 +106,7 @@ def _read_converted(
             f"{folder}/config.json has format {options['format']!r}, expected {FORMAT!r}"
         )
     config = _architecture(options.get("model"), folder)
-    path = folder / ARRAYS
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        with np.load(path, allow_pickle=False) as opened:
-            arrays = dict(opened)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    return _strict(arrays, config, folder), config
+    return _strict(npz.read(folder / ARRAYS), config, folder), config
 
 
 def _architecture(options: Any, folder: Path) -> ModelConfig:
@@ -136,7 +117,7 @@ def _architecture(options: Any, folder: Path) -> ModelConfig:
         )
     try:
         return ModelConfig.from_dict(options)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{folder}/config.json: {error}") from error
 
 

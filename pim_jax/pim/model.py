@@ -47,6 +47,21 @@ PADDINGS = ("same", "valid")
 DTYPES = ("float32", "bfloat16")
 
 
+def _check_counts(options: Mapping[str, Any]) -> None:
+    """ValueError unless whole numbers stand where they have to."""
+    filters = options.get("filters", ())
+    if not isinstance(filters, list | tuple):
+        raise ValueError(f"model.filters must be a list, found {filters!r}")
+    found = [("filters", count) for count in filters]
+    for name in ("num_scales", "steerable_order", "z_dim", "mixtures"):
+        # None stands for the variant's number of mixtures.
+        if name in options and (name, options[name]) != ("mixtures", None):
+            found.append((name, options[name]))
+    for name, count in found:
+        if not isinstance(count, int):
+            raise ValueError(f"model.{name} must have whole numbers, found {count!r}")
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The architecture; hashable, so that it can be a static argument.
@@ -98,11 +113,15 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> "ModelConfig":
-        """The configuration with `options`; ValueError names an unknown option."""
+        """The configuration with `options`.
+
+        Raises: ValueError, which names an option that is unknown or has a wrong value.
+        """
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(options) - known)
         if unknown:
             raise ValueError(f"unknown model options {unknown}; known: {sorted(known)}")
+        _check_counts(options)
         options = dict(options)
         if "filters" in options:
             options["filters"] = tuple(options["filters"])

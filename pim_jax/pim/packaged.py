@@ -6,10 +6,9 @@ command, seed, behaviour.
 """
 
 import dataclasses
-import hashlib
-from importlib import resources
 from pathlib import Path
 
+from pim_jax.io import files
 from pim_jax.pim import checkpoints
 from pim_jax.pim.distance import PimMetric, pim_metric
 
@@ -19,7 +18,7 @@ CHECKSUM = "weights.sha256"
 
 def folder_of(name: str) -> Path:
     """Where the weights of one of SHIPPED lie."""
-    return Path(str(resources.files("pim_jax"))) / "packaged" / name
+    return files.packaged("pim_jax", "packaged", name)
 
 
 def load_pim_1(weights: str | Path | None = None) -> PimMetric:
@@ -47,7 +46,7 @@ def load_pim_1_small(weights: str | Path | None = None) -> PimMetric:
 def _load(name: str, weights: str | Path | None) -> PimMetric:
     folder = folder_of(name)
     if weights is None:
-        checksum = _verified(folder)
+        checksum = files.sha256(files.read_verified(folder / checkpoints.ARRAYS))
         loaded = pim_metric(*checkpoints.read(folder), name)
         return dataclasses.replace(loaded, version=checksum[:8])
     params, config = checkpoints.read(weights)
@@ -55,14 +54,3 @@ def _load(name: str, weights: str | Path | None) -> PimMetric:
     if config != expected:
         raise ValueError(f"{weights}: expected {expected} for {name}, found {config}")
     return pim_metric(params, config, name)
-
-
-def _verified(folder: Path) -> str:
-    """The SHA-256 of the weights in a folder, which must be the one beside them."""
-    expected = (folder / CHECKSUM).read_text(encoding="utf-8").split()[0]
-    found = hashlib.sha256((folder / checkpoints.ARRAYS).read_bytes()).hexdigest()
-    if found != expected:
-        raise ValueError(
-            f"{folder}: SHA-256 of its weights is {found}, expected {expected}"
-        )
-    return found

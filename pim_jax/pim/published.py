@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from pim_jax.io import downloads, tensor_bundle
+from pim_jax.io import downloads, files, tensor_bundle
 from pim_jax.io.downloads import Checksum, cache_folder
 from pim_jax.pim.distance import PimMetric, pim_metric
 from pim_jax.pim.model import ModelConfig
@@ -263,22 +263,20 @@ def fetch(name: str) -> Path:
     folder = cache_folder() / archive.stem
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Complete or absent: everything is made in a temporary folder, then renamed.
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        cached = folder.parent / f"{archive.stem}.zip"
-        path, source = cached, str(cached)
-        if not path.is_file():
-            path, source = Path(temporary, path.name), _url(name)
-            downloads.download(name, source, path, cached, _LARGEST_FILE)
-        unpacked = Path(temporary, "unpacked")
-        unpacked.mkdir()
-        _unpack(path, archive, unpacked, source)
-        try:
-            unpacked.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
+    cached = folder.parent / f"{archive.stem}.zip"
+    try:
+        with (
+            tempfile.TemporaryDirectory() as temporary,
+            files.whole_folder(folder) as new,
+        ):
+            path, source = cached, str(cached)
+            if not path.is_file():
+                path, source = Path(temporary, path.name), _url(name)
+                downloads.download(name, source, path, cached, _LARGEST_FILE)
+            _unpack(path, archive, new, source)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster
+            raise
     return folder
 
 

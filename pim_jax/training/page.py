@@ -6,7 +6,6 @@ import importlib.metadata
 import io
 import json
 import math
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+
+from pim_jax.io import files
 
 FILE = "report.html"
 PACKAGES = (
@@ -178,9 +179,8 @@ def write(
         f"</pre><h2>Environment</h2><table>{versions}</table></body></html>\n",
     ]
     path = workdir / FILE
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text("".join(parts), encoding="utf-8")
-    os.replace(fresh, path)  # Whole, whoever reads it while training goes on.
+    # Whole, whoever reads it while training goes on.
+    files.replace_file(path, "".join(parts).encode())
     return path
 
 

@@ -7,7 +7,6 @@ for what is not finite). `report.html` is drawn from it, see `page`.
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,8 @@ import numpy as np
 import rich.console
 import rich.progress
 import tensorboardX
+
+from pim_jax.io import files
 
 LOG_FILE = "log.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -49,9 +50,8 @@ def truncate_log(workdir: Path, step: int) -> float:
     kept = [record for record in read_log(workdir) if record["step"] <= step]
     path = workdir / LOG_FILE
     if path.exists():
-        fresh = path.with_suffix(".tmp")
-        fresh.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        os.replace(fresh, path)
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        files.replace_file(path, text.encode())
     return float(kept[-1]["seconds"]) if kept else 0.0
 
 

@@ -1,13 +1,14 @@
 """`config.json` of a run: what its checkpoints were trained with."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import logging
+
+from pim_jax.io import files
 
 FILE = "config.json"
 # Config keys that may change between restarts without a word: they change how a run is
@@ -76,6 +77,5 @@ def check(workdir: Path, config: Any, follows_length: bool = True) -> None:
 
 def write(workdir: Path, config: Any) -> None:
     """Writes the resolved config to `workdir/config.json`, whole or not at all."""
-    fresh = workdir / f"{FILE}.tmp"
-    fresh.write_text(json.dumps(resolved(config), indent=2) + "\n")
-    os.replace(fresh, workdir / FILE)
+    text = json.dumps(resolved(config), indent=2) + "\n"
+    files.replace_file(workdir / FILE, text.encode())

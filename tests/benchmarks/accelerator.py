@@ -24,7 +24,7 @@ import scipy.ndimage
 
 import codec_jax
 import pim_jax
-from codec_jax.models.codec import Codec
+from codec_jax.models.architectures import networks
 from codec_jax.models.config import MODELS
 from pim_jax.data.images import read_pixels
 from pim_jax.metric import Metric
@@ -90,7 +90,7 @@ def speeds(side: int, batch: int, crop: int, seconds: float) -> list[speed.Entry
         rows.append(speed.entry(f"product {side} {x.dtype}", taken, 2 * side**3))
     plan = speed.Plan({}, (), (), {}, seconds, side)
     rows += speed.distances("pim-1", speed.MODELS["pim-1"], (batch, 64, 64), plan)
-    codec = Codec(MODELS["mbt2018-mean"])
+    codec = networks(MODELS["mbt2018-mean"])
     images = jnp.asarray(random.uniform(size=(batch // 2, crop, crop, 3)), jnp.float32)
     rate = jnp.full(len(images), 3.0)
     params = jax.jit(codec.init)(jax.random.key(0), images[:1, :64, :64], rate[:1])[

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +32,8 @@ from rich.table import Table
 from codec_jax import compressai
 from codec_jax.coding import range_coder
 from codec_jax.entropy import factorized, gaussian_conditional
-from codec_jax.models.codec import Codec
+from codec_jax.inference import programs, tiling
+from codec_jax.models.architectures import networks
 from codec_jax.models.config import CodecConfig
 from codec_jax.trained import TrainedCodec
 from tests.benchmarks import speed, timing
@@ -113,7 +115,7 @@ def trained(state: Path) -> TrainedCodec:
 def untrained(sizes: Sizes) -> TrainedCodec:
     """Random weights, for a machine without CompressAI."""
     config = _config(sizes)
-    codec, key = Codec(config), jax.random.key(0)
+    codec, key = networks(config), jax.random.key(0)
     images = jnp.zeros((1, 64, 64, 3))
     params: Any = jax.jit(codec.init)(key, images, jnp.zeros(1))["params"]
     prior = factorized.Factorized(sizes.filters, config.factorized_filters)
@@ -138,24 +140,19 @@ def _config(sizes: Sizes) -> CodecConfig:
 
 def coding_calls(codec: TrainedCodec, pixels: np.ndarray) -> dict[str, timing.Call]:
     """Both directions, whole and in pieces, of ours."""
-    networks = Codec(codec.config)
     rate = jnp.zeros(1)
 
-    def compiled(method: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-        applied = jax.jit(
-            lambda p, *a: networks.apply({"params": p}, *a, method=method, **options)
-        )
-        return lambda *a: applied(codec.params, *a)
+    def compiled(module: nn.Module, method: str) -> Callable[..., Any]:
+        return lambda *a: programs.call(module, method, codec.params, *a)
 
     # As `compress` and `decompress` have them.
-    analysis = compiled(Codec.features, in_strips=True)
-    synthesis = compiled(Codec.synthesis, in_strips=True)
-    hyper_analysis, hyper_synthesis = (
-        compiled(Codec.hyper_analysis),
-        compiled(Codec.hyper_synthesis),
-    )
+    analysis = compiled(codec.networks, "features")
+    synthesis = compiled(codec.networks, "synthesis")
+    hyper_analysis = compiled(codec.latent_codec, "hyper_analysis")
+    hyper_synthesis = compiled(codec.latent_codec, "hyper_synthesis")
     images = jnp.asarray(pixels[None], jnp.float32) / 255
-    y = analysis(images)
+    cells = tiling.counts((-(-pixels.shape[0] // 16), -(-pixels.shape[1] // 16)))
+    y = analysis(images, rate, cells)
     z = jnp.round(hyper_analysis(y))
     y_hat = jnp.round(y)
     data = codec.compress(pixels)
@@ -181,10 +178,10 @@ def coding_calls(codec: TrainedCodec, pixels: np.ndarray) -> dict[str, timing.Ca
     return {
         "encode": lambda: codec.compress(pixels),
         "decode": lambda: codec.decompress(data),
-        "analysis": lambda: analysis(images),
+        "analysis": lambda: analysis(images, rate, cells),
         "hyper-analysis": lambda: hyper_analysis(y),
         "hyper-synthesis": lambda: hyper_synthesis(z),
-        "synthesis": lambda: synthesis(y_hat, rate),
+        "synthesis": lambda: synthesis(y_hat, rate, cells),
         "range encoder": encode,
         "range decoder": decode,
     }
@@ -192,7 +189,7 @@ def coding_calls(codec: TrainedCodec, pixels: np.ndarray) -> dict[str, timing.Ca
 
 def training_call(sizes: Sizes) -> timing.Call:
     """Gradient and Adam, with the noise and the loss of CompressAI's training."""
-    networks = Codec(_config(sizes))
+    codec = networks(_config(sizes))
     images = jnp.asarray(
         np.random.default_rng(0).random((sizes.batch, sizes.crop, sizes.crop, 3)),
         jnp.float32,
@@ -201,12 +198,10 @@ def training_call(sizes: Sizes) -> timing.Call:
         jnp.zeros(sizes.batch),
         optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-4)),
     )
-    params: Any = jax.jit(networks.init)(
-        jax.random.key(0), images[:1, :64, :64], rate[:1]
-    )
+    params: Any = jax.jit(codec.init)(jax.random.key(0), images[:1, :64, :64], rate[:1])
 
     def loss(params: Any, keys: Any) -> Any:
-        passed: Any = networks.apply(params, images, rate, keys, "noise")
+        passed: Any = codec.apply(params, images, rate, keys, "noise")
         error = jnp.mean((images - passed.images) ** 2)
         pixels = sizes.batch * sizes.crop**2
         return 0.0130 * 255**2 * error + jnp.sum(passed.bits) / pixels

@@ -17,8 +17,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from codec_jax import loading
-from codec_jax.models import integer
+from codec_jax import freezing, loading
+from codec_jax.latents import integer
 from codec_jax.models.config import CodecConfig
 from pim_jax.training import checkpoint, run_config
 
@@ -48,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     config = json.loads((options.run / run_config.FILE).read_text())
     params = jax.tree.map(jnp.asarray, checkpoint.read_parameters(options.run))
-    codec = loading.freeze(
+    codec = freezing.freeze(
         *twin(params, CodecConfig.from_dict(config["model"])), name="float-twin"
     )
     loading.save(codec, options.out, {"twin of": config})

@@ -12,7 +12,6 @@ import argparse
 
 import numpy as np
 
-from codec_jax import loading
 from codec_jax.evaluation import bjontegaard
 from codec_jax.tasks import codec
 from pim_jax import losses
@@ -48,7 +47,7 @@ def main() -> None:
     distortion = losses.make_distortion(given.metric, (1.0,))
     found = {}
     for name in given.codecs.split(","):
-        params, model = loading.to_train_further(name)
+        params, model = freezing.to_train_further(name)
         found[name] = codec.validation_scores(params, model, crops, distortion)
         for key in ("bpp", "psnr", given.metric):
             values = (found[name][f"{key}_{i}"] for i in range(len(model.lambdas)))

@@ -23,7 +23,6 @@ from rich.table import Table
 
 import codec_jax
 from codec_jax.entropy import gaussian_conditional
-from codec_jax.models.codec import Codec
 from codec_jax.trained import Latents
 from pim_jax.data import images
 
@@ -38,24 +37,18 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="images, 0 for all")
     given = parser.parse_args()
     codec = codec_jax.load(given.codec)
-    apply = jax.jit(Codec(codec.config).apply, static_argnames="method")
+    apply = jax.jit(codec.latent_codec.apply, static_argnames="method")
     paths = images.list_images(given.images_dir)[: given.limit or None]
     pictures = [images.read_pixels(path) for path in paths]
     pixels = sum(picture[..., 0].size for picture in pictures)
     variables = {"params": codec.params}
-    features = [
-        apply(variables, np.float32(picture)[None] / 255, method=Codec.features)[0]
-        for picture in pictures
-    ]
     names = ("channels", "neighbours", "hyperprior", "hyper latents")
     shown = Table("rate", *names)
     for rate in codec.rates:
-        latents = [codec.latents(np.asarray(f), rate) for f in features]
+        latents = [codec.latents(codec.analysed(x, rate), rate) for x in pictures]
         of_hyper = sum(
             -float(
-                apply(
-                    variables, np.float32(x.hyper)[None], method=Codec.log_prior
-                ).sum()
+                apply(variables, np.float32(x.hyper)[None], method="log_prior").sum()
             )
             for x in latents
         )

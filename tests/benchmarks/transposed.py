@@ -4,7 +4,7 @@
 
 5x5, two times up: 64 -> 64 channels, and 64 -> 3 as at the end of a synthesis transform.
 `dilated`: XLA's own form, a convolution over samples with zeros in between. `phases` and
-`products`: `layers.by_phases`, `layers.by_products`. `subpixel`: one 3x3 convolution with
+`products`: `strided.by_phases`, `strided.by_products`. `subpixel`: one 3x3 convolution with
 four times the outputs, moved to their places. `layers`: what is used, with its own
 gradient; the others have XLA's. GFLOP/s count products with samples, none with zeros.
 """
@@ -22,7 +22,7 @@ import rich
 from jax import lax
 from rich.table import Table
 
-from codec_jax import layers
+from pim_jax.ops.fast_cpu import strided
 from tests.benchmarks import speed, timing
 
 SIZE, STRIDE = 5, 2
@@ -60,9 +60,9 @@ def subpixel(x: Any, kernel: Any, stride: int) -> Any:
 
 
 FORMS: dict[str, Callable[[Any, Any, int], Any]] = {
-    "layers": layers.convolve_transposed,
-    "phases": layers.by_phases,
-    "products": layers.by_products,
+    "layers": strided.conv_transpose,
+    "phases": strided.by_phases,
+    "products": strided.by_products,
     "dilated": dilated,
     "subpixel": subpixel,
 }

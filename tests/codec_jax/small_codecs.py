@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from codec_jax import compressai, loading
-from codec_jax import quadtree_codec as quadtree_files
+from codec_jax import compressai, freezing
+from codec_jax.models.architectures import networks
+from codec_jax.models.codec import init_params
 from codec_jax.models.config import CodecConfig
-from codec_jax.models.quadtree import Quadtree, QuadtreeConfig
-from codec_jax.tasks import codec as codec_task
+from codec_jax.models.quadtree import QuadtreeConfig
 from codec_jax.trained import TrainedCodec
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -42,7 +42,7 @@ def config_of(kind: str) -> CodecConfig:
 def random_params(kind: str, seed: int = 0) -> dict:
     """As training starts, but with priors and hyperpriors that differ by channel."""
     rng = np.random.default_rng(seed)
-    params = codec_task.init_params(config_of(kind), jax.random.key(seed))
+    params = init_params(networks(config_of(kind)), jax.random.key(seed))
 
     def moved(leaf: jax.Array) -> np.ndarray:
         return np.asarray(leaf) + rng.normal(0, 0.2, leaf.shape).astype(np.float32)
@@ -57,7 +57,7 @@ def random_params(kind: str, seed: int = 0) -> dict:
 def codec(kind: str) -> TrainedCodec:
     """One of KINDS, or one of CompressAI with a single rate, by the file's name."""
     if kind in KINDS:
-        return loading.freeze(random_params(kind), config_of(kind), "small")
+        return freezing.freeze(random_params(kind), config_of(kind), "small")
     with np.load(GOLDEN / f"compressai_{kind}.npz") as stored:
         state = {k[6:]: stored[k] for k in stored if k.startswith("param/")}
     found = compressai.from_compressai(state)
@@ -92,10 +92,10 @@ QUADTREE = QuadtreeConfig(
 
 
 @functools.cache
-def quadtree_params():
+def random_quadtree_params(config: QuadtreeConfig) -> dict:
     """Random ones, drawn without compiling the initialisation of a hundred arrays."""
     shapes = jax.eval_shape(
-        Quadtree(QUADTREE).init,
+        networks(config).init,
         jax.random.key(0),
         jnp.zeros((1, 64, 64, 3)),
         jnp.zeros(1),
@@ -118,7 +118,12 @@ def quadtree_params():
     return flax.traverse_util.unflatten_dict(drawn, sep="/")
 
 
+def quadtree_params() -> dict:
+    """Of `QUADTREE`."""
+    return random_quadtree_params(QUADTREE)
+
+
 @functools.cache
 def quadtree_codec():
     """A codec of a few weights, with everything that a large one has."""
-    return quadtree_files.freeze(quadtree_params(), QUADTREE, "small")
+    return freezing.freeze(quadtree_params(), QUADTREE, "small")

@@ -11,7 +11,7 @@ import torch_written
 from codec_jax import compressai
 from codec_jax.coding import range_coder
 from codec_jax.entropy import gaussian_conditional
-from codec_jax.models.codec import Codec
+from codec_jax.models.architectures import networks
 from codec_jax.models.config import CodecConfig
 from codec_jax.trained import TrainedCodec
 
@@ -45,23 +45,24 @@ def state():
 
 def through(converted, images):
     """What a codec computes on the way, by CompressAI's names."""
-    codec, rate = Codec(converted.config), jnp.zeros(1)
+    codec, rate = networks(converted.config), jnp.zeros(1)
 
     def run(params):
         bound = codec.bind({"params": params})
         offset = params["offset"][None, None, None]
         # Without the edges that `analysis` adds: CompressAI transforms any size.
         y = bound.analysis_transform(images)
+        latents = codec.latent_codec.bind({"params": params})
         if converted.config.prior == "factorized":
             rounded = jnp.round(y)
             return {
                 "y": y + offset,
                 "y_hat": rounded + offset,
-                "likelihoods_y": 2.0 ** bound.log_prior(rounded),
-                "x_hat": bound.synthesis(rounded, rate),
+                "likelihoods_y": 2.0 ** latents.log_prior(rounded),
+                "x_hat": bound.synthesis(rounded + offset, rate),
             }
-        z = bound.hyper_analysis(y)
-        index, means = bound.hyper_synthesis(jnp.round(z))
+        z = latents.hyper_analysis(y)
+        index, means = latents.hyper_synthesis(jnp.round(z))
         symbols = jnp.round(y - means)
         return {
             "y": y,
@@ -72,7 +73,7 @@ def through(converted, images):
             "indexes": gaussian_conditional.rounded_up(index),
             "y_hat": symbols + means,
             "likelihoods_y": jnp.exp2(gaussian_conditional.log2_mass(symbols, index)),
-            "likelihoods_z": 2.0 ** bound.log_prior(jnp.round(z)),
+            "likelihoods_z": 2.0 ** latents.log_prior(jnp.round(z)),
             "x_hat": bound.synthesis(symbols + means, rate),
         }
 
@@ -123,7 +124,7 @@ def test_equals_compressai_trained(shared):
     compare(found, {"scales": scale} | {k: expected[k] for k in (*wanted, "x_hat")})
     assert_tables(converted.prior_tables, state, "entropy_bottleneck")
     assert_tables(converted.scale_tables, state, "gaussian_conditional")
-    codec = Codec(converted.config)
+    codec = networks(converted.config)
     passed = codec.apply({"params": converted.params}, images, jnp.zeros(1))
     pixels = images.shape[1] * images.shape[2]
     np.testing.assert_allclose(passed.bits[0] / pixels, bpp, rtol=1e-5)
@@ -197,7 +198,7 @@ def test_tables_of_a_codec_that_was_never_updated(state):
     assert len(converted.scale_tables.cdf) == gaussian_conditional.COUNT
     tables = converted.prior_tables
     z = np.zeros((1, 1, 1, 4), np.float32)
-    log2 = Codec(converted.config).apply(
+    log2 = networks(converted.config).latent_codec.apply(
         {"params": converted.params}, z, method="log_prior"
     )
     rows = np.arange(4)

@@ -31,7 +31,7 @@ def test_hostile_numbers_that_are_coded_rightly(kind):
     """Any integers that tables can code: floats overflow, and still there is a picture."""
     codec, rng, shown = small_codecs.codec(kind), np.random.default_rng(1), 0
     decode, packet = fuzz.decoder_of(codec), unpack(fuzz.samples_of(codec)[1])
-    latents = codec._parsed(packet.strings, (12, 16), packet.rate)
+    latents = codec.parsed(packet.strings, (12, 16), packet.rate / 256)
     for bits in np.linspace(1, 29, 40):
         symbols, hyper = (
             None
@@ -42,12 +42,14 @@ def test_hostile_numbers_that_are_coded_rightly(kind):
         rows = latents.rows
         if hyper is not None:
             hyper = hyper.astype(np.int32)
-            rows, _ = codec._distributions(hyper, symbols.shape[:2])
+            rows, _ = codec.latent_codec.distributions(
+                codec.frozen, hyper, symbols.shape[:2]
+            )
         changed = latents._replace(
             symbols=symbols.astype(np.int32), rows=rows, hyper=hyper
         )
         try:
-            strings = codec._strings(changed, packet.rate)
+            strings = codec.strings(changed, packet.rate / 256)
         except ValueError:  # Indexes that are no numbers: there is no such file.
             continue
         decode(pack(dataclasses.replace(packet, strings=strings)))

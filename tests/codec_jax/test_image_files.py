@@ -646,7 +646,7 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(image_files.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
         write(PICTURES["grey"], path)
     assert path.read_bytes() == before

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from codec_jax import loading, quadtree_codec
+from codec_jax import freezing, loading
 from codec_jax.entropy import factorized
-from codec_jax.models import integer
-from codec_jax.quadtree_codec import QuadtreeCodec
+from codec_jax.latents import integer
+from codec_jax.models.quadtree import QuadtreeConfig
 from pim_jax.training import checkpoint, run_config
 from tests.codec_jax import small_codecs
 
@@ -155,16 +155,16 @@ def test_the_codecs_that_ship(name):
 def test_what_ships_can_be_trained_further(name):
     """Frozen again as they are, thawed weights are the same codec."""
     shipped = loading.load(name)
-    if isinstance(shipped, QuadtreeCodec):
+    if isinstance(shipped.config, QuadtreeConfig):
         pytest.skip("some of its shifts lie at their limit: see the test below")
-    again = loading.freeze(loading.thaw(shipped), shipped.config, name)
+    again = freezing.freeze(freezing.thaw(shipped), shipped.config, name)
     assert again.fingerprint == shipped.fingerprint
 
 
 def test_a_quadtree_codec_can_be_trained_further():
     """As `test_what_ships_can_be_trained_further`, but for the last bits of integers."""
     shipped = loading.load("qt256")
-    again = quadtree_codec.freeze(quadtree_codec.thaw(shipped), shipped.config, "qt256")
+    again = freezing.freeze(freezing.thaw(shipped), shipped.config, "qt256")
     found, expected = again.arrays(), shipped.arrays()
     assert sorted(found) == sorted(expected)
     for name, array in expected.items():
@@ -329,7 +329,7 @@ def test_names_are_checked_when_a_codec_is_made():
     config = small_codecs.config_of("factorized")
     for name in ("", "A", "a b", "a" * 33, "ä"):
         with pytest.raises(ValueError, match="model: expected 1 to 32 characters"):
-            loading.freeze(params, config, name)
+            freezing.freeze(params, config, name)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
@@ -337,7 +337,7 @@ def test_weights_beyond_16_bits_cannot_be_frozen(value):
     params = dict(small_codecs.random_params("factorized"))
     params["log_gain"] = np.full((3, 12), value)
     with pytest.raises(ValueError, match=r"log_gain.*16 bits"):
-        loading.freeze(params, small_codecs.config_of("factorized"), "a")
+        freezing.freeze(params, small_codecs.config_of("factorized"), "a")
 
 
 def test_tables_are_of_the_rounded_weights():
@@ -359,18 +359,18 @@ def write_run(folder, task, params, config):
 def test_freeze_run(codec, tmp_path):
     params, config = small_codecs.random_params("integer"), codec.config
     write_run(tmp_path / "run", "codec", params, config)
-    found, about = loading.freeze_run(tmp_path / "run", "small")
+    found, about = freezing.freeze_run(tmp_path / "run", "small")
     assert found.fingerprint == codec.fingerprint
     assert about["config"]["task"] == "codec"
     write_run(tmp_path / "pim", "pim", params, config)
     with pytest.raises(ValueError, match="is a run of 'pim', not of a codec"):
-        loading.freeze_run(tmp_path / "pim", "small")
+        freezing.freeze_run(tmp_path / "pim", "small")
     with pytest.raises(FileNotFoundError, match="expected the folder of a run"):
-        loading.freeze_run(tmp_path, "small")
+        freezing.freeze_run(tmp_path, "small")
     for text in ("{", "[]", "7"):
         (tmp_path / "run" / run_config.FILE).write_text(text)
         with pytest.raises(ValueError, match=run_config.FILE):
-            loading.freeze_run(tmp_path / "run", "small")
+            freezing.freeze_run(tmp_path / "run", "small")
 
 
 def test_hostile_archives_are_refused(stored):

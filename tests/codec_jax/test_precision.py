@@ -26,6 +26,7 @@ def wide_and_strict():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.codec)
 def test_the_same_with_64_bits_and_strict_promotion(case):
     data = (coded_files.FOLDER / f"{case.name}.cjx").read_bytes()

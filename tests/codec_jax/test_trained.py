@@ -10,7 +10,10 @@ import pytest
 
 from codec_jax import ops, trained
 from codec_jax.coding import bitstream, range_coder
-from codec_jax.models.integer import LARGEST_INPUT
+from codec_jax.entropy import gaussian_conditional
+from codec_jax.latents import hyperprior
+from codec_jax.latents.contract import Latents
+from codec_jax.latents.integer import LARGEST_INPUT
 from tests.codec_jax import small_codecs
 from tests.codec_jax.coding.engines import ENGINES
 
@@ -36,13 +39,13 @@ def silent(stage, share):
 
 
 def features_of(codec, image):
-    return codec._features(image, silent)
+    return codec._features(image, 0, silent)
 
 
 def of_encoder(codec, image, rate):
     """What the sender itself would show, without coding anything."""
-    latents = codec.latents(features_of(codec, image), rate)
-    return codec._decoded(latents, round(rate * 256), image.shape[:2])
+    latents = codec.latents(codec.analysed(image, rate), rate)
+    return codec.decoded(latents, rate, image.shape[:2])
 
 
 def psnr(a, b):
@@ -105,12 +108,12 @@ def test_outliers(kind, engine, monkeypatch):
     """Latents beyond 10^4, and hyper latents beyond what the integer network takes."""
     monkeypatch.setattr(range_coder, "chosen", lambda _=None: engine)
     codec, rng = small_codecs.codec(kind), np.random.default_rng(2)
-    features = features_of(codec, small_codecs.picture(rng, 45, 83, "noise"))
+    y = codec.analysed(small_codecs.picture(rng, 45, 83, "noise"), 1.0)
     for factor in (3e4, 1e9):
-        latents = codec.latents(features * np.float32(factor), 1.0)
+        latents = codec.latents(y * np.float32(factor), 1.0)
         assert np.abs(latents.symbols).max() > 1e4
         assert latents.hyper is None or np.abs(latents.hyper).max() > LARGEST_INPUT
-        found = codec._parsed(codec._strings(latents, 0), (45, 83), 0)
+        found = codec.parsed(codec.strings(latents, 0), (45, 83), 0)
         for sent, received in zip(latents, found, strict=True):
             np.testing.assert_array_equal(sent, received)
 
@@ -146,18 +149,18 @@ def test_symbols_of_the_models_own_distributions(kind):
     codec, rng = small_codecs.codec(kind), np.random.default_rng(5)
     (h, w), config = (48, 64), codec.config
     hyper = drawn(rng, codec.tables, np.arange(config.filters), (h // 4, w // 4))
-    rows, means = codec._distributions(hyper, (h, w))
+    rows, means = codec.latent_codec.distributions(codec.frozen, hyper, (h, w))
     symbols = drawn(rng, codec.scale_tables, rows, ())
-    latents = trained.Latents(symbols, rows, means, hyper)
-    strings = codec._strings(latents, 0)
+    latents = Latents(symbols, rows, means, hyper)
+    strings = codec.strings(latents, 0)
     prior = jax.jit(
-        lambda z: trained.Codec(config).apply(
-            {"params": codec.params}, z, method=trained.Codec.log_prior
+        lambda z: codec.latent_codec.apply(
+            {"params": codec.params}, z, method="log_prior"
         )
     )(hyper[None] * np.float32(1))
     levels = max(config.dither, 1)
     values = symbols + ops.dither_offsets(config.dither)[rows % levels]
-    normal = jax.jit(trained.scales.log2_mass)(values, rows // levels)
+    normal = jax.jit(gaussian_conditional.log2_mass)(values, rows // levels)
     for string, log2 in zip(strings, (prior, normal), strict=True):
         bits = -float(np.sum(np.asarray(log2, np.float64)))
         assert abs(8 * len(string) - bits) < 0.005 * bits + 32
@@ -165,11 +168,10 @@ def test_symbols_of_the_models_own_distributions(kind):
 
 def test_the_error_of_dithered_latents_is_uniform():
     """Whatever the picture: that is what universal quantisation is for."""
-    image = small_codecs.picture(np.random.default_rng(6), 128, 160, "constant")
+    image = small_codecs.picture(np.random.default_rng(6), 256, 320, "constant")
     codec = small_codecs.codec("dithered")
-    features = features_of(codec, image)
-    latents = codec.latents(features, 1.0)
-    y = features * codec._gain(256)
+    y = codec.analysed(image, 1.0)
+    latents = codec.latents(y, 1.0)
     error = latents.symbols + latents.means - y
     assert np.abs(error).max() <= 0.5 + 1e-4
     histogram, _ = np.histogram(error, 8, (-0.5001, 0.5001))
@@ -325,7 +327,7 @@ def test_largest_image(codec):
 
 
 def test_progress(codec, monkeypatch):
-    monkeypatch.setattr(trained, "TILES", trained.TILES._replace(window=8))
+    monkeypatch.setattr(trained, "_WINDOW", 8)
     seen = []
     image = small_codecs.picture(np.random.default_rng(10), 130, 150)
     data = codec.compress(image, progress=lambda *told: seen.append(told))
@@ -347,13 +349,12 @@ def test_tiles_leave_no_seam(kind, monkeypatch):
     image = small_codecs.picture(np.random.default_rng(11), 200, 330)
 
     def run():
-        latents = codec.latents(features_of(codec, image), 1.0)
-        return latents, codec._decoded(latents, 256, image.shape[:2])
+        latents = codec.latents(codec.analysed(image, 1.0), 1.0)
+        return latents, codec.decoded(latents, 1.0, image.shape[:2])
 
     whole, expected = run()
-    monkeypatch.setattr(trained, "TILES", trained.TILES._replace(window=8))
-    hyper_tiles = trained.HYPER_TILES._replace(window=5)
-    monkeypatch.setattr(trained, "HYPER_TILES", hyper_tiles)
+    monkeypatch.setattr(trained, "_WINDOW", 8)
+    monkeypatch.setattr(hyperprior, "WINDOW", 5)
     parts, found = run()
     np.testing.assert_array_equal(parts.symbols, whole.symbols)
     np.testing.assert_array_equal(parts.rows, whole.rows)

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from codec_jax import trained
 from codec_jax.inference import tiling
 from codec_jax.inference.tiling import Span
-from codec_jax.models import integer
-from codec_jax.models.codec import Codec
-from codec_jax.models.config import HYPER_STRIDE, STRIDE, CodecConfig
+from codec_jax.latents import integer
+from codec_jax.models import strips
+from codec_jax.models.architectures import networks
+from codec_jax.models.config import CodecConfig
 
-MARGIN = trained.TILES.margin
+STRIDE, HYPER_STRIDE = 16, 4
 
 
 def test_spans_cover_once_and_keep_their_margins():
@@ -101,7 +101,7 @@ def bound(transforms):
     config = CodecConfig(
         transforms=transforms, filters=2, latents=2, hyper="index", lambdas=(0.01,)
     )
-    codec = Codec(config)
+    codec = networks(config)
     images, rate = jnp.zeros((1, STRIDE, STRIDE, 3)), jnp.zeros(1)
     return codec.bind(jax.jit(codec.init)(jax.random.key(0), images, rate))
 
@@ -114,19 +114,22 @@ def test_margins_are_as_wide_as_receptive_fields(transforms):
         reach(codec.synthesis_transform, (1, 7, 2), (1, STRIDE)),
     )
     assert (analysis, synthesis) == (2, 2)
-    assert max(analysis, synthesis) <= MARGIN
+    assert analysis <= codec.analysis_transform.margin
+    assert synthesis <= codec.synthesis_transform.margin
 
 
 def test_margins_of_the_hyperprior():
     codec = bound("bmshj2018")
-    down = codec.hyper_analysis_transform
-    up = lambda z: jnp.concatenate(codec.hyper_synthesis_transform(z), -1)  # noqa: E731
+    latents = codec.latent_codec.clone(parent=None).bind(codec.variables)
+    down = latents.hyper_analysis_transform
+    up = lambda z: jnp.concatenate(latents.hyper_synthesis_transform(z), -1)  # noqa: E731
     found = (
         reach(down, (4, 7 * HYPER_STRIDE, 2), (HYPER_STRIDE, 1)),
         reach(up, (1, 7, 2), (1, HYPER_STRIDE)),
     )
     assert found == (2, 2)
-    assert max(found) <= trained.HYPER_TILES.margin
+    assert found[0] <= latents.hyper_analysis_transform.margin
+    assert found[1] <= latents.hyper_synthesis_transform.margin
 
 
 def test_margins_of_the_integer_hyperprior():
@@ -143,7 +146,7 @@ def test_margins_of_the_integer_hyperprior():
     for place, row in enumerate(moved):
         cells = np.flatnonzero(row)
         assert place in cells
-        assert np.abs(cells - place).max() <= trained.HYPER_TILES.margin
+        assert np.abs(cells - place).max() <= model.margin
 
 
 def test_sides():
@@ -176,26 +179,28 @@ def test_bucketed_windows_and_the_size_that_is_kept():
 
 @pytest.mark.parametrize("in_strips", [False, True])
 @pytest.mark.parametrize("transforms", ["bmshj2018", "bls2017"])
-def test_what_lies_beyond_the_cells_changes_nothing(transforms, in_strips):
+def test_what_lies_beyond_the_cells_changes_nothing(transforms, in_strips, monkeypatch):
     """As if the array ended there, though there is something else."""
+    monkeypatch.setattr(strips, "worthwhile", lambda rows: in_strips)
     codec, rng = bound(transforms), np.random.default_rng(4)
-    networks = [
-        (codec.analysis_transform, STRIDE, 1, (in_strips,), 3),
-        (codec.synthesis_transform, 1, STRIDE, (in_strips,), 2),
+    parts = [
+        (codec.analysis_transform, STRIDE, 1, 3),
+        (codec.synthesis_transform, 1, STRIDE, 2),
     ]
     if not in_strips:
+        latents = codec.latent_codec.clone(parent=None).bind(codec.variables)
         hyper = lambda z, cells=None: jnp.concatenate(  # noqa: E731
-            codec.hyper_synthesis_transform(z, cells), -1
+            latents.hyper_synthesis_transform(z, cells), -1
         )
-        networks += [
-            (codec.hyper_analysis_transform, HYPER_STRIDE, 1, (), 2),
-            (hyper, 1, HYPER_STRIDE, (), 2),
+        parts += [
+            (latents.hyper_analysis_transform, HYPER_STRIDE, 1, 2),
+            (hyper, 1, HYPER_STRIDE, 2),
         ]
-    for network, inner, outer, options, channels in networks:
+    for network, inner, outer, channels in parts:
         shape = (1, 8 * inner, 8 * inner, channels)
         x = jnp.asarray(rng.uniform(-1, 1, shape), jnp.float32)
-        run = jax.jit(lambda x, cells, f=network, o=options: f(x, *o, cells))
+        run = jax.jit(lambda x, cells, f=network: f(x, cells))
         found = run(x, (np.int32(5), np.int32(3)))[:, : 5 * outer, : 3 * outer]
-        alone = jax.jit(lambda x, f=network, o=options: f(x, *o))
+        alone = jax.jit(lambda x, f=network: f(x))
         expected = alone(x[:, : 5 * inner, : 3 * inner])
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from jax import lax
 
+from codec_jax import blocks
 from codec_jax.entropy import factorized
 from codec_jax.entropy.factorized import Factorized
-from codec_jax.models import quadtree
-from codec_jax.models.quadtree import STEPS, Quadtree, QuadtreeConfig
+from codec_jax.latents import quadtree
+from codec_jax.latents.quadtree import STEPS
+from codec_jax.models.architectures import networks
+from codec_jax.models.quadtree import QuadtreeConfig
 from tests.codec_jax import small_codecs
 
 
@@ -25,10 +28,10 @@ def test_each_latent_is_decoded_once_and_each_step_reaches_every_place():
 
 
 def test_space_to_depth_is_undone():
-    x = jnp.arange(2 * 8 * 12 * 3, dtype=jnp.float32).reshape(2, 8, 12, 3)
-    deep = quadtree.space_to_depth(x, 4)
+    x = np.arange(2 * 8 * 12 * 3, dtype=np.float32).reshape(2, 8, 12, 3)
+    deep = blocks.space_to_depth(x, 4)
     np.testing.assert_array_equal(deep[1, 1, 2, :3], x[1, 4, 8])
-    np.testing.assert_array_equal(quadtree.depth_to_space(deep, 4), x)
+    np.testing.assert_array_equal(blocks.depth_to_space(deep, 4), x)
 
 
 def test_depthwise_equals_the_library_with_its_gradients():
@@ -51,7 +54,7 @@ def test_depthwise_equals_the_library_with_its_gradients():
         jax.value_and_grad(lambda x, k, f=f: jnp.sum(weight * f(x, k)), (0, 1))(
             x, kernel
         )
-        for f in (quadtree.depthwise, library)
+        for f in (blocks.depthwise, library)
     )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected
@@ -60,7 +63,7 @@ def test_depthwise_equals_the_library_with_its_gradients():
 
 def test_a_step_sees_earlier_steps_alone(params):
     """Means that a latent is decoded with do not change with it or what comes later."""
-    model = Quadtree(small_codecs.QUADTREE)
+    model = networks(small_codecs.QUADTREE).latent_codec
     features = jax.random.normal(jax.random.key(4), (1, 6, 6, 16))
 
     @jax.jit
@@ -69,7 +72,7 @@ def test_a_step_sees_earlier_steps_alone(params):
             {"params": params},
             features,
             lambda means: symbols + means,
-            method=Quadtree.predicted,
+            method="refined",
         )[0]
 
     masks = np.stack([quadtree.step_mask((6, 6, 8), step) for step in range(STEPS)])
@@ -97,11 +100,12 @@ def test_a_prior_that_is_scaled_and_shifted_has_weights_of_its_own():
     np.testing.assert_allclose(prior.apply({"params": folded}, x), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter(params):
     images = jax.random.uniform(jax.random.key(6), (2, 64, 64, 3))
 
     def loss(params):
-        passed = Quadtree(small_codecs.QUADTREE).apply(
+        passed = networks(small_codecs.QUADTREE).apply(
             {"params": params},
             images,
             jnp.asarray([0.4, 1.7]),

@@ -11,8 +11,10 @@ import pytest
 import skimage.data
 
 import pim_jax
-from codec_jax import loading, objective
-from codec_jax.models.codec import Codec
+from codec_jax import freezing, loading, objective
+from codec_jax.models import architectures
+from codec_jax.models.architectures import NAMED, networks
+from codec_jax.models.codec import init_params, parameter_shapes
 from codec_jax.models.config import CodecConfig
 from codec_jax.tasks import codec as codec_task
 from configs import codec
@@ -121,9 +123,9 @@ class ByHand(NamedTuple):
 @pytest.fixture(scope="module")
 def by_hand():
     model = CodecConfig(filters=4, latents=6, lambdas=(0.002, 0.1), prior="factorized")
-    params = codec_task.init_params(model, jax.random.key(0))
+    params = init_params(networks(model), jax.random.key(0))
     crops = np.random.default_rng(0).integers(0, 256, (5, 16, 32, 3)).astype(np.uint8)
-    apply = jax.jit(Codec(model).apply)
+    apply = jax.jit(networks(model).apply)
     images = jnp.asarray(crops, jnp.float32) / 255
     passed = [apply({"params": params}, images, jnp.full(5, float(r))) for r in (0, 1)]
     bpp = [np.asarray(x.bits) / (16 * 32) for x in passed]
@@ -208,6 +210,7 @@ def test_eight_devices_reach_the_parameters_of_one(once, make_config, tmp_path, 
     assert max(jax.tree.leaves(steps)) > 1e-3, "nothing was learned that could differ"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variants", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"]
 )
@@ -282,13 +285,48 @@ def test_the_loss_falls(make_config, tmp_path, variants, changes):
     assert losses[-1] < 0.67 * losses[0], losses
 
 
-def test_a_run_becomes_a_codec(make_config, tmp_path):
-    """With a hyperprior and two rates, by Muon."""
+def test_a_quadtree_is_trained_by_the_same_task(make_config):
+    """Its loss, and files of its first weights; `models/test_quadtree.py` has gradients."""
+    config = codec.get_config("quadtree-192")
+    changes = {
+        **{key: value for key, value in SMALL.items() if "model." not in key},
+        "data.image_dir": make_config().data.image_dir,
+        "model.features": 8,
+        "model.latents": 8,
+        "model.hyper_latents": 4,
+        "model.analysis_blocks": 1,
+        "model.synthesis_blocks": 1,
+        "model.lambdas": (0.002, 0.02),
+    }
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    batch = next(codec_task.make(config).batches(0, 1, 0))
+    model = architectures.from_dict(config.model)
+    params = small_codecs.random_quadtree_params(model)
+    loss = codec_task.make_loss(model, config.objective, config.steps, None)
+    value, told = jax.jit(loss)(params, batch, jax.random.key(0), jnp.int32(0))
+    assert np.isfinite(value)
+    assert told["bpp"] > told["hyper_bpp"] > 0
+    trained = freezing.freeze(params, model, "tiny")
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    assert trained.decompress(trained.compress(image)).shape == image.shape
+
+
+@pytest.fixture(scope="module")
+def hyperprior_run(make_config, tmp_path_factory):
+    """(config, folder) of a run with a hyperprior and two rates, by Muon."""
+    folder = tmp_path_factory.mktemp("hyperprior")
     changes = {"model.lambdas": (0.002, 0.02), "checkpoint_every": 4}
     config = make_config("mbt2018-mean,narrow", changes)
-    loop.train(only_training(codec_task.make(config)), config, tmp_path)
-    codec, record = loading.freeze_run(tmp_path, "tiny")
-    assert record["config"]["steps"] == 4
+    loop.train(only_training(codec_task.make(config)), config, folder)
+    return config, folder
+
+
+@pytest.mark.slow
+def test_a_run_becomes_a_codec(hyperprior_run):
+    config, folder = hyperprior_run
+    codec, record = freezing.freeze_run(folder, "tiny")
+    assert record["config"]["steps"] == config.steps
     image = small_codecs.picture(np.random.default_rng(1), 30, 50)
     assert codec.decompress(codec.compress(image)).shape == image.shape
 
@@ -297,7 +335,7 @@ def loss_at(make_config, changes, step=0):
     """(value, scalars, weights, batch) of the loss of a codec at its start, of 100."""
     config = make_config("bls2017", changes)
     model = CodecConfig.from_dict(config.model)
-    params = codec_task.init_params(model, jax.random.key(1))
+    params = init_params(networks(model), jax.random.key(1))
     random = np.random.default_rng(3)
     batch = {"image": random.integers(0, 256, (4, 16, 16, 3)).astype(np.uint8)}
     loss = codec_task.make_loss(model, config.objective, 100, None)
@@ -305,25 +343,25 @@ def loss_at(make_config, changes, step=0):
     return float(value), {name: float(x) for name, x in found.items()}, params, batch
 
 
-def test_a_run_starts_from_the_weights_of_another(make_config, tmp_path):
-    first, second = make_config(), make_config(changes={"seed": 1})
-    state = loop.train(codec_task.make(first), first, tmp_path)
-    second.start_from = str(tmp_path)
+def test_a_run_starts_from_the_weights_of_another(once, make_config):
+    _, folder, state = once
+    second = make_config(changes={"seed": 1, "start_from": str(folder)})
     begun = codec_task.make(second).init(jax.random.key(1))
     for params in (begun.params, begun.ema_params):
         jax.tree.map(np.testing.assert_array_equal, params, state.ema_params)
     assert begun.step == 0
 
 
-def test_a_run_starts_from_a_codec(make_config, tmp_path):
+@pytest.mark.slow
+def test_a_run_starts_from_a_codec(hyperprior_run, tmp_path):
     """Frozen again at once, its first weights are that codec."""
-    config = make_config("mbt2018-mean", {"steps": 2})
-    loop.train(codec_task.make(config), config, tmp_path)
-    frozen, about = loading.freeze_run(tmp_path, "tiny")
+    config, folder = hyperprior_run
+    frozen, about = freezing.freeze_run(folder, "tiny")
     loading.save(frozen, tmp_path / "tiny.npz", about)
+    config = config.copy_and_resolve_references()
     config.start_from = str(tmp_path / "tiny.npz")
     begun = codec_task.make(config).init(jax.random.key(1)).params
-    again = loading.freeze(begun, frozen.config, "tiny")
+    again = freezing.freeze(begun, frozen.config, "tiny")
     assert again.fingerprint == frozen.fingerprint
 
 
@@ -340,10 +378,8 @@ def test_a_run_starts_from_a_codec(make_config, tmp_path):
         ({"model.lambdas": (0.1, 0.2)}, ValueError, "lambdas is"),
     ],
 )
-def test_a_start_that_does_not_fit(make_config, tmp_path, changes, error, text):
-    config = make_config(changes={"steps": 2})
-    loop.train(codec_task.make(config), config, tmp_path)
-    other = make_config(changes={"start_from": str(tmp_path), **changes})
+def test_a_start_that_does_not_fit(once, make_config, changes, error, text):
+    other = make_config(changes={"start_from": str(once[1]), **changes})
     with pytest.raises(error, match=text):
         codec_task.make(other)
 
@@ -365,7 +401,7 @@ def test_the_loss_is_rate_plus_lambda_times_squared_error(make_config):
     model = CodecConfig.from_dict(make_config("bls2017", changes).model)
     images = batch["image"].astype(np.float32) / 255
     noise = jax.vmap(jax.random.split)(keys)[:, 1]
-    passed = Codec(model).apply(
+    passed = networks(model).apply(
         {"params": params}, jnp.asarray(images), jnp.zeros(4), noise, "noise"
     )
     bpp = np.asarray(passed.bits) / 256
@@ -421,7 +457,7 @@ def test_default_lambdas_keep_the_rates_of_a_trained_codec():
     With the lambdas of squared error for MS-SSIM, a thousand times smaller, training
     emptied the latents of such a codec.
     """
-    params, model = loading.to_train_further("ms64")
+    params, model = freezing.to_train_further("ms64")
     coffee = skimage.data.coffee()
     crops = np.stack([coffee[:176, :176], coffee[-176:, -176:]])
     distortion = losses.make_distortion("ms-ssim", (1.0,))
@@ -537,12 +573,10 @@ def test_factors_scale_the_steps_of_modules():
 
 def test_every_module_has_a_factor_in_the_config(make_config):
     """So that each can be set from the command line."""
-    names = set()
-    for variants in ("bls2017", "mbt2018-mean"):
-        config = make_config(variants)
-        model = CodecConfig.from_dict(config.model)
-        names |= set(codec_task.init_params(model, jax.random.key(0)))
-        assert set(config.optimizer.factors.values()) == {1.0}
+    config = make_config()
+    assert set(config.optimizer.factors.values()) == {1.0}
+    every = [parameter_shapes(networks(model)) for model in NAMED.values()]
+    names = {name.split("/")[0] for shapes in every for name in shapes}
     assert names == set(config.optimizer.factors)
 
 

@@ -6,7 +6,7 @@ import pytest
 import small_bapps
 
 from codec_jax import loading
-from codec_jax.models.codec import Codec
+from codec_jax.models.architectures import networks
 from codec_jax.tasks import linear_weights
 from configs import lpips as lpips_config
 from pim_jax.training import loop
@@ -19,8 +19,8 @@ def test_layers_of_the_shipped_codec():
     image = jnp.asarray(small_bapps.patches()[0][None] / 255, jnp.float32)
     found = network.function(network.params, image)
     assert {k: v.shape[-1] for k, v in found.items()} == network.channels
-    latents = Codec(codec.config).apply(
-        {"params": codec.params}, image, method=Codec.features
+    latents = networks(codec.config).apply(
+        {"params": codec.params}, image, jnp.zeros(1), method="features"
     )
     np.testing.assert_allclose(found["conv_3"], latents, rtol=1e-4, atol=1e-4)
     assert found["gdn_0"].shape[1:3] == (32, 32)

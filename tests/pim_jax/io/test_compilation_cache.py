@@ -16,9 +16,9 @@ from pim_jax.pim import published
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import sys, pim_jax, jax
-from pim_jax.io import compilation_cache
+from pim_jax.io import compilation_cache as compiled
 assert jax.config.jax_compilation_cache_dir is None
-compilation_cache.keep()
+compiled.keep()
 print(jax.config.jax_compilation_cache_dir)
 print(jax.jit(lambda x: x @ x.T)(jax.numpy.ones((3, 4))).sum())
 """

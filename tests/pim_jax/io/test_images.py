@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import image_matrix
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageFile
 import PIL.PngImagePlugin
@@ -13,7 +14,8 @@ import pytest
 
 from codec_jax import image_files
 from pim_jax.data.images import read_image, read_pixels
-from pim_jax.io import images
+from pim_jax.io import exif, images
+from pim_jax.io.images import heif, pillow, tiff
 
 CASES = image_matrix.cases()
 
@@ -93,3 +95,66 @@ def test_every_kind_is_read_right_by_both_packages(case, path):
     assert image.dtype == np.float32
     assert image.shape == picture.pixels.shape
     assert np.abs(image - case.samples).max() <= case.tolerance + 1e-7
+
+
+@pytest.mark.parametrize("fault", [TypeError, KeyError, AttributeError, ValueError])
+@pytest.mark.parametrize(
+    ("module", "name", "case"),
+    [
+        (pillow, "upright", "gif-7-1"),
+        (pillow, "_channels", "webp-4-5"),
+        (pillow, "_jpeg_2000_depth", "jpeg2000-3-12"),
+        (pillow, "split", "jpeg2000-3-12"),
+        (tiff, "upright", "tiff-16-rgb-tiles-lzw"),
+        (tiff, "_checked_tags", "tiff-16-rgb-tiles-lzw"),
+        (tiff, "split", "tiff-16-rgb-tiles-lzw"),
+        (heif, "upright", "heic-8-3"),
+        (heif, "split", "heic-8-3"),
+    ],
+)
+def test_errors_of_our_own_are_not_those_of_the_file(
+    module, name, case, fault, monkeypatch
+):
+    def wrong(*_):
+        raise fault("our own")
+
+    cases = {case.name: case.data for case in CASES}
+    if case not in cases:
+        pytest.skip(f"no decoder of {case}")
+    monkeypatch.setattr(module, name, wrong)
+    with pytest.raises(fault, match=r"^.?our own.?$"):
+        images.read(io.BytesIO(cases[case]))
+
+
+@pytest.mark.parametrize("name", ["_turned_upright", "without_prefix"])
+@pytest.mark.parametrize("fault", [TypeError, KeyError, AttributeError, ValueError])
+def test_errors_of_our_own_are_not_those_of_exif(name, fault, monkeypatch):
+    def wrong(*_):
+        raise fault("our own")
+
+    data, stream = PIL.Image.Exif(), io.BytesIO()
+    data[PIL.ExifTags.Base.Artist] = "somebody"
+    PIL.Image.new("RGB", (5, 4)).save(stream, "JPEG", exif=data)
+    monkeypatch.setattr(exif, name, wrong)
+    with pytest.raises(fault, match=r"^.?our own.?$"):
+        images.read(io.BytesIO(stream.getvalue()))
+
+
+def png_with_text(keyword):
+    text, stream = PIL.PngImagePlugin.PngInfo(), io.BytesIO()
+    text.add_text(keyword, "text")
+    PIL.Image.new("RGB", (5, 4), (1, 2, 3)).save(stream, "PNG", pnginfo=text)
+    return io.BytesIO(stream.getvalue())
+
+
+@pytest.mark.parametrize("keyword", ["icc_profile", "exif", "gamma"])
+def test_text_in_png_under_a_name_of_pillow(keyword):
+    """It is no colour profile and no EXIF."""
+    found = images.read(png_with_text(keyword))
+    assert (found.samples == (1, 2, 3)).all()
+    assert (found.icc, found.exif) == (None, None)
+
+
+def test_text_in_png_under_the_name_of_transparency():
+    with pytest.raises(ValueError, match="cannot read the image the stream"):
+        images.read(png_with_text("transparency"))

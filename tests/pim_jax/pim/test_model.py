@@ -188,6 +188,10 @@ def test_a_configuration_is_a_key_and_comes_from_a_dictionary():
         ({"filters": (8, 0)}, "at least 1"),
         ({"mixtures": 0}, "at least 1"),
         ({"z_dim": -1}, "at least 1"),
+        ({"filters": 8}, "model.filters must be a list, found 8"),
+        ({"filters": (8, "3")}, "model.filters must have whole numbers, found '3'"),
+        ({"z_dim": 1.5}, "model.z_dim must have whole numbers, found 1.5"),
+        ({"padding": []}, "model.padding must be one of"),
         ({"mixture": 3}, r"unknown model options \['mixture'\]"),
     ],
 )

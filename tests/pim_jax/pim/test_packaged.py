@@ -44,6 +44,7 @@ def test_the_files_are_small_and_have_a_card(name):
         assert word.lower() in card.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_sixteen_bits_change_distances_by_less_than_a_hundredth(name, pairs):
     """Whatever the weights were before they were rounded."""
@@ -84,6 +85,7 @@ def test_other_weights_of_the_same_architecture(tmp_path):
         pim_jax.load(name, tmp_path / "other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_in_the_published_layout(name, tmp_path, write_bundle, pairs):
     params, config = checkpoints.read(packaged_weights.folder_of(name))
@@ -97,6 +99,7 @@ def test_equal_in_the_published_layout(name, tmp_path, write_bundle, pairs):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_to_the_published_computation_in_tensorflow(name, pairs):

@@ -162,7 +162,13 @@ def test_every_variant_is_tried():
     assert set(VARIANTS) == {"", *pim.VARIANTS}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+# Of all but the default and the demonstration, compiling takes long.
+_SLOW = [
+    pytest.param(v, marks=pytest.mark.slow) for v in VARIANTS if v not in ("", "demo")
+]
+
+
+@pytest.mark.parametrize("variant", ["", "demo", *_SLOW])
 def test_every_variant_two_steps(make_config, tmp_path, variant):
     """With this, every reduction, the augmentations and bfloat16."""
     changes = {"steps": 2, "data.validation_pairs": 3, **VARIANTS[variant]}

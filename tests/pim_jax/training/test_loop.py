@@ -359,6 +359,7 @@ def test_too_few_batches(tmp_path):
         run(tmp_path, {"batches": 3})
 
 
+@pytest.mark.slow
 def test_exact_with_a_persistent_compilation_cache(once, tmp_path):
     """A cached program once wrote into NumPy's memory, which it thought was donated."""
     settings = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from codec_jax import layers
+from pim_jax.ops.fast_cpu import strided
 
 PAIRS = [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2), (9, 4), (3, 3), (5, 4)]
 SIZES = [(5, 7), (8, 4), (1, 1), (1, 6)]
@@ -15,7 +15,7 @@ CHANNELS = [(3, 12), (12, 3)]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def strided(x, kernel, stride):
+def by_xla(x, kernel, stride):
     half = len(kernel) // 2
     padding = ((half, half),) * 2
     return lax.conv_general_dilated(
@@ -48,7 +48,7 @@ def with_gradients(function, x, kernel, stride):
 
 @pytest.mark.parametrize(
     ("ours", "reference"),
-    [(layers.convolve, strided), (layers.convolve_transposed, dilated)],
+    [(strided.conv, by_xla), (strided.conv_transpose, dilated)],
 )
 @pytest.mark.parametrize(("size", "stride"), PAIRS)
 def test_equals_xla(ours, reference, size, stride):
@@ -69,7 +69,7 @@ def test_forms_of_the_transposed_convolution_agree(size, stride):
     x = random.normal(size=(1, 4, 5, 3)).astype(np.float32)
     kernel = random.normal(size=(size, size, 3, 2)).astype(np.float32)
     expected = dilated(x, kernel, stride)
-    for form in (layers.by_phases, layers.by_products):
+    for form in (strided.by_phases, strided.by_products):
         np.testing.assert_allclose(form(x, kernel, stride), expected, 1e-4, 1e-4)
 
 
@@ -77,7 +77,7 @@ def test_forms_of_the_transposed_convolution_agree(size, stride):
 def test_kernels_that_do_not_fit(size, stride):
     x, kernel = np.ones((1, 4, 4, 2)), np.ones((size, size, 2, 2))
     with pytest.raises(ValueError, match="odd size"):
-        layers.convolve_transposed(x, kernel, stride)
+        strided.conv_transpose(x, kernel, stride)
 
 
 def test_second_derivatives():
@@ -88,8 +88,8 @@ def test_second_derivatives():
         return jnp.sum(function(x, k, 2) ** 3)
 
     for ours, reference in (
-        (layers.convolve, strided),
-        (layers.convolve_transposed, dilated),
+        (strided.conv, by_xla),
+        (strided.conv_transpose, dilated),
     ):
         found, expected = (
             jax.grad(lambda k, f=f: jnp.sum(jax.grad(squared, 1)(f, k) ** 2))(kernel)
@@ -105,6 +105,6 @@ def test_a_transposed_convolution_is_the_transpose():
     y = random.normal(size=(1, 4, 6, 5)).astype(np.float32)
     kernel = random.normal(size=(5, 5, 3, 5)).astype(np.float32)
     mirrored = kernel[::-1, ::-1].swapaxes(2, 3)
-    left = jnp.sum(layers.convolve(x, kernel, 2) * y)
-    right = jnp.sum(x * layers.convolve_transposed(y, mirrored, 2))
+    left = jnp.sum(strided.conv(x, kernel, 2) * y)
+    right = jnp.sum(x * strided.conv_transpose(y, mirrored, 2))
     np.testing.assert_allclose(left, right, rtol=1e-4)

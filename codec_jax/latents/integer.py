@@ -12,6 +12,7 @@ variable models" (https://openreview.net/forum?id=S1zz2i0cY7), who learn divisor
 bound on the sums, which lets the fast matrix products of any device be used, is ours.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from jaxtyping import Array, Float, Int
 
 from codec_jax import layers, ops
 from codec_jax.entropy import gaussian_conditional
+from pim_jax.ops.fast_cpu import strided
 
 # Hyper latents beyond this are coded, but clipped where scales are predicted from them.
 LARGEST_INPUT = 127
@@ -83,14 +85,14 @@ class IntegerConv(nn.Module):
     gain: float
     offset: float
 
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h' w' o"]:
         """The sums, still with fractions."""
         kernel, bias = self.weights(x.shape[-1])
         step = 2.0 ** -jax.lax.stop_gradient(_shift(kernel, bias, self.largest))
         steps = ops.aligned(step, kernel)
         kernel = ops.round_straight_through(kernel / steps) * steps
         bias = ops.round_straight_through(bias / step) * step
-        y = layers.convolve_transposed(x, kernel, self.stride)
+        y = strided.conv_transpose(x, kernel, self.stride)
         return y + ops.aligned(bias, y)
 
     @nn.compact
@@ -116,6 +118,9 @@ class IntegerHyperSynthesis(nn.Module):
     latents: int
     means: bool
 
+    stride = 4
+    margin = layers.reach_up(((5, 2), (5, 2), (3, 1)))
+
     def setup(self) -> None:
         """Three layers, upwards by 2, 2 and 1."""
         m = self.latents
@@ -130,13 +135,15 @@ class IntegerHyperSynthesis(nn.Module):
         ]
 
     def __call__(
-        self, z: Float[Array, "n h w c"]
-    ) -> tuple[Float[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
+        self, z: Float[Array, "n h w c"], cells: None = None
+    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
         """Indexes of scales, integers 0..63, and means; both with useful gradients.
 
         Args:
           z: integers.
+          cells: none: files are coded by `coded`.
         """
+        assert cells is None
         h = ops.upper_bound(ops.lower_bound(z, -LARGEST_INPUT), LARGEST_INPUT)
         for conv in self.convs[:-1]:
             h = ops.lower_bound(conv(h), 0)
@@ -149,6 +156,40 @@ class IntegerHyperSynthesis(nn.Module):
         )
         means = out[..., self.latents :] if self.means else jnp.zeros_like(index)
         return index, means
+
+    @nn.nowrap
+    def coded(
+        self,
+        frozen: Sequence[Layer],
+        z: Int[Array, "n h w c"],
+        cells: layers.Cells | None = None,
+    ) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+        """Rows of tables, and means, by exact arithmetic: see `parameters`."""
+        return parameters(z.astype(jnp.int32), list(frozen), self.latents, cells)
+
+    @nn.nowrap
+    def freeze(self, params: Any) -> tuple[Layer, ...]:
+        """The integers of trained weights; see the function of that name."""
+        return tuple(freeze(params, self))
+
+    @nn.nowrap
+    def thaw(self, frozen: Sequence[Layer]) -> dict[str, dict[str, np.ndarray]]:
+        """Parameters with the values of these integers."""
+        return thaw(frozen, self)
+
+    @nn.nowrap
+    def check(self, frozen: Sequence[Layer], inputs: int) -> None:
+        """Raises ValueError for integers of another network, or inexact ones.
+
+        Args:
+          frozen: the layers.
+          inputs: channels of the hyper latents.
+        """
+        check(list(frozen))
+        expected = [inputs, *widths(self)]
+        kernels = [layer.kernel.shape[2:] for layer in frozen]
+        if kernels != list(itertools.pairwise(expected)):
+            raise ValueError(f"layers: expected the widths {expected}, found {kernels}")
 
 
 def _round_half_up(x: Array) -> Array:
@@ -166,7 +207,7 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
       ValueError: weights are not finite, or too large for the integers.
     """
     inputs = params["convs_0"]["kernel"].shape[2]
-    bound = model.bind({"params": jax.tree.map(jnp.asarray, params)})
+    bound = model.bind({"params": params})
     frozen = []
     for number, conv in enumerate(bound.convs):
         kernel, bias = conv.weights(inputs)
@@ -285,7 +326,7 @@ def parameters(
     frozen: list[Layer],
     latents: int,
     cells: layers.Cells | None = None,
-) -> tuple[Int[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
+) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
     """What `IntegerHyperSynthesis` gives, with exact arithmetic throughout.
 
     Args:
@@ -314,9 +355,9 @@ def parameters(
     return index, sums[..., latents:].astype(jnp.float32) * ops.aligned(unit, sums)
 
 
-def _sums(x: Int[Array, "n h w i"], layer: Layer, stride: int) -> Int[Array, "n h2 w2 o"]:
+def _sums(x: Int[Array, "n h w i"], layer: Layer, stride: int) -> Int[Array, "n h w o"]:
     """In int32: kernel * x + bias, by matrix products in float32 that are exact."""
-    found = layers.by_phases(
+    found = strided.by_phases(
         x.astype(jnp.float32),
         jnp.asarray(layer.kernel, jnp.float32),
         stride,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from codec_jax.inference import tiling
-from codec_jax.models import integer
-from codec_jax.models.integer import Layer
+from codec_jax.latents import integer
+from codec_jax.latents.integer import Layer
 
 ROOT = Path(__file__).resolve().parents[3]
 INPUTS, LATENTS = 8, 12

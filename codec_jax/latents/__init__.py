@@ -1,0 +1,1 @@
+"""Latent codecs: how latents become bits in training, and strings in a file."""
