@@ -16,7 +16,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
 from codec_jax import ops
 from codec_jax.latents.contract import LatentCodec
