@@ -10,7 +10,7 @@ import lzma
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import PIL.Image
@@ -18,6 +18,7 @@ import PIL.ImageCms
 from jaxtyping import Bool, UInt8, UInt16
 
 from pim_jax.io import exif, images
+from pim_jax.io.files import Stream
 from pim_jax.io.files import replace_file as replace_file
 
 Format = Literal["jpeg", "png", "tiff", "webp"]
@@ -101,7 +102,9 @@ class Picture:
 
 
 def read(
-    source: str | Path | BinaryIO, frame: int | None = None, strip: bool = False
+    source: str | Path | Stream,
+    frame: int | None = None,
+    strip: bool = False,
 ) -> Picture:
     """The picture in a file of any kind that `pim_jax.io.images.read` reads, in 8 bits.
 
@@ -131,7 +134,7 @@ def read(
 
 def write(
     picture: Picture,
-    target: str | Path | BinaryIO,
+    target: str | Path | Stream,
     format: Format | None = None,
     strip: bool = False,
 ) -> None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from codec_jax import ops
 from pim_jax.ops.fast_cpu import strided
@@ -24,8 +24,8 @@ _SMALLEST_BETA = 1e-6
 
 
 def zero_beyond(
-    x: Float[Array, "n h w c"], cells: Cells | None, scale: int
-) -> Float[Array, "n h w c"]:
+    x: Num[Array, "n h w c"], cells: Cells | None, scale: int
+) -> Num[Array, "n h w c"]:
     """Zero but for the first `scale` rows and columns of x for each of the cells.
 
     What a convolution sees beyond the edge of an array that ends there. So one program

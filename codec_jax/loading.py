@@ -190,7 +190,7 @@ def _check_sizes(data: bytes) -> None:
                 )
 
 
-def _size_of_array(file: IO[bytes]) -> int:
+def _size_of_array(file: IO[bytes] | zipfile.ZipExtFile) -> int:
     """Bytes of a file `.npy` by what it begins with."""
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int32, Key, Shaped
 
 # Below this sharpness soft rounding is the identity to float32's precision.
 _SMALLEST_ALPHA = 1e-3
@@ -43,7 +43,7 @@ _lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
 
 def aligned(
     x: Shaped[Array | np.ndarray, "*t"], like: Shaped[Array, "*s"]
-) -> Shaped[Array, "*u"]:
+) -> Shaped[Array | np.ndarray, "*u"]:
     """`x` with axes of length one in front, as many axes as `like`: one for each channel.
 
     Nothing here relies on ranks that promote themselves, which hide mistakes.
@@ -62,7 +62,7 @@ def eight_bits(images: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 
 def uniform_noise(
-    keys: PRNGKeyArray, like: Float[Array, "n *s"]
+    keys: Key[Array, " n"], like: Float[Array, "n *s"]
 ) -> Float[Array, "n *s"]:
     """Noise u ~ U(-1/2, 1/2) in the shape of `like`; one key for each image, (n,)."""
     return jax.vmap(

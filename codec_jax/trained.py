@@ -371,7 +371,7 @@ class TrainedCodec:
 
     def analysed(
         self, image: UInt8[np.ndarray, "h w 3"], rate: float
-    ) -> Float[np.ndarray, "h' w' m"]:
+    ) -> Float[np.ndarray, "h2 w2 m"]:
         """Latents of an image, scaled for a rate, before they are rounded."""
         return self._analysed(image, lambda stage, share: None)(self._step(rate))
 
@@ -416,7 +416,7 @@ class TrainedCodec:
 
     def _features(
         self, image: UInt8[np.ndarray, "h w 3"], step: int, progress: Progress
-    ) -> Float[np.ndarray, "h' w' m"]:
+    ) -> Float[np.ndarray, "h2 w2 m"]:
         def transform(
             part: np.ndarray, cells: tuple[int, int]
         ) -> tuple[np.ndarray, ...]:

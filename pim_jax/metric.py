@@ -9,12 +9,14 @@ from typing import Any, NoReturn, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from pim_jax.ops import bounds
 
 # How far a sample may be outside of [0, 1] and count as rounding.
 _BEYOND = 1e-6
+# Those a metric is called with; `check_images` makes them float32 arrays of JAX.
+Images = Shaped[Array | np.ndarray, "n h w 3"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -59,9 +61,7 @@ class Metric:
         """The metric with other attributes."""
         return dataclasses.replace(self, **changes)
 
-    def __call__(
-        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
-    ) -> Float[Array, " n"]:
+    def __call__(self, image_a: Images, image_b: Images) -> Float[Array, " n"]:
         """Distance of each pair of images.
 
         Args:

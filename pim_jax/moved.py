@@ -9,7 +9,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -91,7 +91,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds a module of `MOVED` under its old name: the very module of the new one."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: Any = None
+        self, fullname: str, path: Iterable[str] | None, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in MOVED:
             return None

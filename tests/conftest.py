@@ -1,10 +1,12 @@
 """Shared set-up: eight virtual CPU devices, strict ranks, and where the data lie."""
 
+import contextlib
 import importlib.util
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before JAX starts its backend: the tests of several devices need several devices. And
 # compiling takes most of the time of these tests: without LLVM's optimisation it takes a
@@ -21,13 +23,43 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import absl.logging
 import jax
+import jaxtyping
 import pytest
+
+# Before either package is imported: every call of their functions is checked against the
+# annotations, shapes and dtypes of arrays included. As in static checks (PEP 484), an int
+# is also a float.
+#
+# Annotations say what is right. What a function does with wrong input, such as raising a
+# ValueError that says what is wrong, is tested within `pytest.raises`, where annotations
+# are not checked, as they are not for users.
+jaxtyping.install_import_hook(
+    ["pim_jax", "codec_jax"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 # Shells start what runs in the background with Ctrl-C ignored, and so would be all
 # programs that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+_raises = pytest.raises
+
+
+@contextlib.contextmanager
+def _raises_unchecked(*expected: Any, **match: Any) -> Iterator[Any]:
+    """`pytest.raises`, within which annotations are not checked: see above."""
+    before = jaxtyping.config.jaxtyping_disable
+    with _raises(*expected, **match) as found:
+        jaxtyping.config.update("jaxtyping_disable", True)
+        try:
+            yield found
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", before)
+
+
+pytest.raises = _raises_unchecked
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Mapping
 from typing import NoReturn
 
+import numpy as np
+
 # A letter with its eighth bit set: no text in ASCII or UTF-8 begins like this.
 MAGIC = b"\xc3JX"
 VERSION = 1
@@ -115,7 +117,7 @@ def pack(packet: Packet) -> bytes:
     return body + _checksum(body)
 
 
-def unpack(data: bytes | bytearray | memoryview) -> Packet:
+def unpack(data: bytes | bytearray | memoryview | np.ndarray) -> Packet:
     """The packet that `pack` turns into exactly these bytes.
 
     Bytes may come from anywhere: time and memory are in proportion to their number. That
@@ -147,11 +149,11 @@ def unpack(data: bytes | bytearray | memoryview) -> Packet:
     return packet
 
 
-def _as_bytes(data: bytes | bytearray | memoryview) -> bytes:
+def _as_bytes(data: bytes | bytearray | memoryview | np.ndarray) -> bytes:
     if isinstance(data, bytes):
         return data
     try:
-        return bytes(memoryview(data))
+        return bytes(memoryview(data))  # type: ignore[arg-type]
     except (TypeError, ValueError, BufferError) as error:
         raise DamagedFileError(
             f"expected bytes, found {type(data).__name__}"

@@ -21,6 +21,7 @@ Compilation takes about three seconds, at the first call; Numba keeps the result
 Arguments are not checked here: `range_coder` does that.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +107,8 @@ def _last(base: int, size: int) -> int:
 
 def _compiled(function: Callable[..., Any]) -> Any:
     """`function` compiled at its first call, once for all processes where possible."""
+    # Numba reads the source: not that of what the tests wrap functions in.
+    function = inspect.unwrap(function)
     try:
         return numba.njit(cache=True)(function)
     except RuntimeError:

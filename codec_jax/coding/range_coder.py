@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Int32, Integer
+from numpy.typing import ArrayLike
 
 from codec_jax.coding import tensorflow_engine
 from codec_jax.coding.tables import Tables
@@ -54,8 +55,8 @@ def using(engine: Engine | None) -> Iterator[None]:
 
 
 def encode(
-    symbols: Int[np.ndarray, "*s"],
-    rows: Int[np.ndarray, "*s"],
+    symbols: ArrayLike,
+    rows: ArrayLike,
     tables: Tables,
     engine: Engine | None = None,
 ) -> bytes:
@@ -103,7 +104,7 @@ def encode(
 
 def decode(
     data: bytes,
-    rows: Int[np.ndarray, "*s"],
+    rows: ArrayLike,
     tables: Tables,
     engine: Engine | None = None,
 ) -> Int32[np.ndarray, "*s"]:
@@ -134,7 +135,8 @@ def decode(
         from codec_jax.coding import numba_engine
 
         values = numba_engine.decode(data, rows.ravel(), tables)
-    return values.reshape(rows.shape) + tables.offset[rows]
+    # NumPy makes a number of the sum of two arrays without axes.
+    return np.asarray(values.reshape(rows.shape) + tables.offset[rows])
 
 
 def chosen(engine: Engine | None = None) -> Engine:
@@ -163,7 +165,7 @@ def _available(engine: Engine) -> Engine:
     return engine
 
 
-def _rows(rows: Int[np.ndarray, "*s"], tables: Tables) -> Int32[np.ndarray, "*s"]:
+def _rows(rows: ArrayLike, tables: Tables) -> Int32[np.ndarray, "*s"]:
     rows = _integers("rows", rows)
     count = len(tables.cdf)
     if rows.size and not 0 <= rows.min() <= rows.max() < count:
@@ -172,7 +174,7 @@ def _rows(rows: Int[np.ndarray, "*s"], tables: Tables) -> Int32[np.ndarray, "*s"
     return np.asarray(rows, np.int32, order="C")
 
 
-def _integers(name: str, values: Int[np.ndarray, "*s"]) -> Int[np.ndarray, "*s"]:
+def _integers(name: str, values: ArrayLike) -> Integer[np.ndarray, "*s"]:
     array = np.asarray(values)
     # An empty list is an array of floats.
     if array.size and not np.issubdtype(array.dtype, np.integer):

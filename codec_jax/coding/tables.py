@@ -12,7 +12,8 @@ import heapq
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int32, Int64
+from jaxtyping import Float, Int32, Int64
+from numpy.typing import ArrayLike
 
 LARGEST_PRECISION = 16
 # An outlier is coded by an integer in [1, 2^30): tensorflow-compression's encoder does not
@@ -30,7 +31,8 @@ class Tables:
     `(cdf[i, k + 1] - cdf[i, k]) / 2**precision[i]` with k = s - offset[i]. Where
     `escape[i]`, the last of them stands for all other integers instead, up to 2^30 away.
 
-    These four arrays are all there is to store: `Tables(**arrays)` makes them again.
+    These four arrays are all there is to store: `Tables(**arrays)` makes them again. They
+    are taken as integers of any width, and kept as int32 (`escape` as bool).
 
     Attributes:
       precision: 1 to 16, shape (r,): the counts of a row sum to 2^precision.
@@ -44,10 +46,10 @@ class Tables:
         from floats.
     """
 
-    precision: Int32[np.ndarray, " r"]
-    escape: Bool[np.ndarray, " r"]
-    offset: Int32[np.ndarray, " r"]
-    cdf: Int32[np.ndarray, "r w"]
+    precision: np.ndarray
+    escape: np.ndarray
+    offset: np.ndarray
+    cdf: np.ndarray
 
     def __post_init__(self) -> None:
         cdf = _integers("cdf", self.cdf, 2, 0, 2**LARGEST_PRECISION)
@@ -108,7 +110,7 @@ class Tables:
 
 
 def from_pmfs(
-    pmfs: Sequence[Float[np.ndarray, " n"]],
+    pmfs: Sequence[ArrayLike],
     offsets: Sequence[int],
     precision: int,
     escape: bool = True,
@@ -193,7 +195,7 @@ def _adjust(
     """Adds `step` to a count >= 1, `steps` times, each time where it costs least."""
 
     def possible(i: int) -> bool:
-        return counts[i] + step >= 1
+        return bool(counts[i] + step >= 1)
 
     queue = [(cost(pmf[i], counts[i]), i) for i in range(len(counts)) if possible(i)]
     heapq.heapify(queue)
@@ -205,7 +207,7 @@ def _adjust(
 
 
 def _integers(
-    name: str, values: Int[np.ndarray, "..."], ndim: int, least: int, most: int
+    name: str, values: np.ndarray, ndim: int, least: int, most: int
 ) -> Int32[np.ndarray, "..."]:
     """A copy as int32."""
     array = np.asarray(values)

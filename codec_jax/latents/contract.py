@@ -73,7 +73,7 @@ class Latents(NamedTuple):
     symbols: Int32[np.ndarray, "h w m"]
     rows: Int32[np.ndarray, "h w m"]
     means: Float[np.ndarray, "h w m"]
-    hyper: Int32[np.ndarray, "h' w' c"] | None
+    hyper: Int32[np.ndarray, "h2 w2 c"] | None
 
     def values(self) -> Float[np.ndarray, "h w m"]:
         """Dequantised latents, in the place of the means."""
@@ -179,7 +179,7 @@ class LatentCodec(nn.Module, abc.ABC):
 
     def hyper_analysis(
         self, y: Float[Array, "n h w m"], cells: Any = None
-    ) -> Float[Array, "n h' w' c"] | None:
+    ) -> Float[Array, "n h2 w2 c"] | None:
         """The side information before it is rounded; None where there is none."""
         del y, cells
         return None

@@ -60,7 +60,7 @@ class HyperSynthesis(Protocol):
 
     def __call__(
         self, z: Float[Array, "n h w c"], cells: Cells | None = None
-    ) -> tuple[Float[Array, "n h' w' m"], Float[Array, "n h' w' m"]]:
+    ) -> tuple[Float[Array, "n h2 w2 m"], Float[Array, "n h2 w2 m"]]:
         """Indexes of scales, and means, with gradients."""
 
     def coded(
@@ -68,7 +68,7 @@ class HyperSynthesis(Protocol):
         frozen: tuple[integer.Layer, ...],
         z: Int[Array, "n h w c"],
         cells: Cells | None = None,
-    ) -> tuple[Int[Array, "n h' w' m"], Float[Array, "n h' w' m"]]:
+    ) -> tuple[Int[Array, "n h2 w2 m"], Float[Array, "n h2 w2 m"]]:
         """Rows of tables, and means, as sender and receiver compute them."""
 
     def freeze(self, params: Any) -> tuple[integer.Layer, ...]:
@@ -108,7 +108,7 @@ class SideInformation(LatentCodec):
 
     def hyper_analysis(
         self, y: Float[Array, "n h w m"], cells: Cells | None = None
-    ) -> Float[Array, "n h' w' c"]:
+    ) -> Float[Array, "n h2 w2 c"]:
         """Hyper latents of ceil(h / 4) by ceil(w / 4), before they are rounded.
 
         Args:
@@ -120,7 +120,7 @@ class SideInformation(LatentCodec):
     @nn.nowrap
     def hyper_latents(
         self, frozen: Frozen, y: Float[np.ndarray, "h w m"]
-    ) -> Int32[np.ndarray, "h' w' c"]:
+    ) -> Int32[np.ndarray, "h2 w2 c"]:
         """Rounded hyper latents of an image, window by window."""
 
         def transform(
@@ -212,7 +212,7 @@ class HyperpriorLatents(SideInformation):
 
     def hyper_synthesis(
         self, z: Float[Array, "n h w c"], cells: Cells | None = None
-    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Float[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """Indexes of scales and means, from rounded hyper latents; `cells` as above."""
         return self.hyper_synthesis_transform(self._with_offset(z), cells)
 
@@ -221,7 +221,7 @@ class HyperpriorLatents(SideInformation):
         frozen: tuple[integer.Layer, ...],
         z: Int[Array, "n h w c"],
         cells: Cells | None = None,
-    ) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Int[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """Rows of tables, and means, as both sides compute them."""
         z = self._with_offset(z) if self.offsets else z
         return self.hyper_synthesis_transform.coded(frozen, z, cells)
@@ -402,7 +402,7 @@ class FloatHyperSynthesis(nn.Module):
     @nn.compact
     def __call__(
         self, z: Float[Array, "n h w c"], cells: Cells | None = None
-    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Float[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """Indexes and means; `cells`: hyper latents that there are, None: all."""
         activation = layers.ACTIVATIONS[self.activation]
         x = layers.zero_beyond(z, cells, 1)
@@ -431,7 +431,7 @@ class FloatHyperSynthesis(nn.Module):
         frozen: tuple[integer.Layer, ...],
         z: Float[Array, "n h w c"],
         cells: Cells | None = None,
-    ) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Int[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """See `HyperSynthesis`."""
         del frozen
         index, mean = self(z.astype(jnp.float32), cells)

@@ -85,7 +85,7 @@ class IntegerConv(nn.Module):
     gain: float
     offset: float
 
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h' w' o"]:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """The sums, still with fractions."""
         kernel, bias = self.weights(x.shape[-1])
         step = 2.0 ** -jax.lax.stop_gradient(_shift(kernel, bias, self.largest))
@@ -136,7 +136,7 @@ class IntegerHyperSynthesis(nn.Module):
 
     def __call__(
         self, z: Float[Array, "n h w c"], cells: None = None
-    ) -> tuple[Float[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Float[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """Indexes of scales, integers 0..63, and means; both with useful gradients.
 
         Args:
@@ -163,7 +163,7 @@ class IntegerHyperSynthesis(nn.Module):
         frozen: Sequence[Layer],
         z: Int[Array, "n h w c"],
         cells: layers.Cells | None = None,
-    ) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+    ) -> tuple[Int[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
         """Rows of tables, and means, by exact arithmetic: see `parameters`."""
         return parameters(z.astype(jnp.int32), list(frozen), self.latents, cells)
 
@@ -207,7 +207,7 @@ def freeze(params: Any, model: IntegerHyperSynthesis) -> list[Layer]:
       ValueError: weights are not finite, or too large for the integers.
     """
     inputs = params["convs_0"]["kernel"].shape[2]
-    bound = model.bind({"params": params})
+    bound = model.bind({"params": jax.tree.map(jnp.asarray, params)})
     frozen = []
     for number, conv in enumerate(bound.convs):
         kernel, bias = conv.weights(inputs)
@@ -326,7 +326,7 @@ def parameters(
     frozen: list[Layer],
     latents: int,
     cells: layers.Cells | None = None,
-) -> tuple[Int[Array, "n 4h 4w m"], Float[Array, "n 4h 4w m"]]:
+) -> tuple[Int[Array, "n 4*h 4*w m"], Float[Array, "n 4*h 4*w m"]]:
     """What `IntegerHyperSynthesis` gives, with exact arithmetic throughout.
 
     Args:
@@ -355,7 +355,9 @@ def parameters(
     return index, sums[..., latents:].astype(jnp.float32) * ops.aligned(unit, sums)
 
 
-def _sums(x: Int[Array, "n h w i"], layer: Layer, stride: int) -> Int[Array, "n h w o"]:
+def _sums(
+    x: Int[Array, "n h w i"], layer: Layer, stride: int
+) -> Int[Array, "n h2 w2 o"]:
     """In int32: kernel * x + bias, by matrix products in float32 that are exact."""
     found = strided.by_phases(
         x.astype(jnp.float32),

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from codec_jax import ops
 
@@ -34,7 +34,7 @@ class Quantizer:
       ValueError: an unknown quantization, or one that has no such expectation.
     """
 
-    keys: PRNGKeyArray | None = None
+    keys: Key[Array, " n"] | None = None
     quantization: Quantization = "mixed"
     alpha: Float[Array, ""] | float = 1.0
     expected_gradient: bool = False

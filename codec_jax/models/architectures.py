@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from codec_jax.models import bls2017, bmshj2018, mbt2018, quadtree
 from codec_jax.models import config as config_module
@@ -11,6 +11,7 @@ from codec_jax.models.config import CodecConfig, Storage
 from codec_jax.models.quadtree import QuadtreeConfig
 
 
+@runtime_checkable
 class Architecture(Protocol):
     """A configuration: frozen, hashable, and enough to make the networks.
 

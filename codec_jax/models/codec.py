@@ -16,7 +16,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
 from codec_jax import ops
 from codec_jax.latents.contract import LatentCodec
@@ -149,7 +149,7 @@ class Codec(nn.Module):
         self,
         images: Float[Array, "n h w 3"],
         rate: Float[Array, " n"],
-        keys: PRNGKeyArray | None = None,
+        keys: Key[Array, " n"] | None = None,
         quantization: Quantization = "mixed",
         alpha: Float[Array, ""] | float = 1.0,
         expected_gradient: bool = False,

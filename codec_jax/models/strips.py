@@ -34,7 +34,7 @@ def mapped(
     rows: int,
     before: int,
     after: int,
-) -> Float[Array, "n k*h _w o"]:
+) -> Float[Array, "n h2 _w o"]:
     """What layers give for all rows, from windows of some.
 
     Args:

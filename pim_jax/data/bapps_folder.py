@@ -13,7 +13,7 @@ published loader does the same, and the score depends on it.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +29,7 @@ JND_VALIDATION = ("traditional", "cnn")
 Example = dict[str, Any]
 
 
+@runtime_checkable
 class Source(Protocol):
     """A sequence of examples, each a dictionary of NumPy arrays and numbers."""
 

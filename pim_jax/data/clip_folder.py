@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pim_jax.io import files
 
@@ -63,7 +63,7 @@ class Digests:
                 self._known = dict(json.loads(path.read_text(encoding="utf-8")))
         self._before = dict(self._known)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Digests":
         return self
 
     def __exit__(self, *error: object) -> None:

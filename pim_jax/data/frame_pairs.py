@@ -91,7 +91,7 @@ def batches(
         order = batching.order(len(pairs), batch_size, seed, _ORDER, step)
         chosen = pairs[order]
         for row in rows:
-            run, first = chosen[row]
+            run, first = chosen[row].tolist()
             x, y = runs.read(run, first, 2)
             rng = batching.generator(seed, _ROWS, step, row)
             crops.append(_crop_pair(rng, x, y, crop, augmentation))
@@ -117,7 +117,7 @@ def validation_pairs(
     plain = Augmentation(flip=False)
     crops = []
     for row in range(n):
-        run, first = pairs[row % len(pairs)]
+        run, first = pairs[row % len(pairs)].tolist()
         x, y = runs.read(run, first, 2)
         crops.append(
             _crop_pair(batching.generator(seed, _CHOICE, 1, row), x, y, crop, plain)
@@ -134,7 +134,7 @@ def whole_frames(
     Returns: n arrays (h, w, 3) uint8 of various sizes, fewer if there are fewer.
     """
     pairs = _spread(runs, smallest_side, seed)[:n]
-    return [runs.read(run, first, 1)[0] for run, first in pairs]
+    return [runs.read(run, first, 1)[0] for run, first in pairs.tolist()]
 
 
 def _crop_pair(

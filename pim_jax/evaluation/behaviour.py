@@ -78,7 +78,7 @@ def strength_distances(
 
 def _within(distances: np.ndarray, strengths: tuple[float, ...]) -> np.ndarray:
     """The rank correlation within each frame, (n,)."""
-    return np.array([evaluate.spearman(strengths, row) for row in distances])
+    return np.array([evaluate.spearman([*strengths], row) for row in distances])
 
 
 def _pooled(distances: np.ndarray, strengths: tuple[float, ...]) -> float:

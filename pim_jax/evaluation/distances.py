@@ -69,7 +69,10 @@ def _chunks(count: int, size: int) -> Iterator[np.ndarray]:
 
 
 def pair_distances(
-    metric: Metric | Kept, pixels: np.ndarray, pairs: np.ndarray, batch_size: int = 16
+    metric: Metric | Representing | Kept,
+    pixels: np.ndarray,
+    pairs: np.ndarray,
+    batch_size: int = 16,
 ) -> np.ndarray:
     """Distances of chosen pairs among some images.
 
@@ -108,7 +111,10 @@ def pair_distances(
 
 
 def _computed(
-    metric: Metric, pixels: np.ndarray, pairs: np.ndarray, batch_size: int
+    metric: Metric | Representing,
+    pixels: np.ndarray,
+    pairs: np.ndarray,
+    batch_size: int,
 ) -> Iterator[jax.Array]:
     """Distances of pairs in batches of one size, of which the last may be too long."""
     if not len(pairs):

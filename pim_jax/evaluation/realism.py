@@ -167,7 +167,9 @@ def _smooth(values: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
 
 
 def wasserstein(
-    a: Float[Array, "n h w c"], b: Float[Array, "n h w c"], sigma: float
+    a: Float[Array, "n h w c"],
+    b: Float[Array, "n h w c"],
+    sigma: float | Float[Array, ""],
 ) -> Float[Array, " n"]:
     """Local Wasserstein distortion: distances of means and deviations near each place.
 

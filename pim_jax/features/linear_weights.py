@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 _RANKING = (5, 32, 32, 1)  # widths of the ranking network
 _OFFSET = 1e-10  # added to the length, as in the published code
@@ -126,7 +126,7 @@ def dropped(
     features_b: Features,
     heads: Heads,
     names: Sequence[str],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " n"],
     rate: float,
 ) -> Float[Array, " n"]:
     """`distance` with dropout of the squared differences, as in training.

@@ -11,7 +11,7 @@ import io
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import flax.traverse_util
 import numpy as np
@@ -64,7 +64,7 @@ def is_cached(name: str) -> bool:
     return any(path.is_file() for path in kept)
 
 
-def write(target: str | Path | BinaryIO, params: Mapping[str, Any]) -> None:
+def write(target: str | Path | files.Stream, params: Mapping[str, Any]) -> None:
     """Writes parameters as .npz by their flat names, such as 'conv1/kernel'."""
     np.savez(target, **flax.traverse_util.flatten_dict(dict(params), sep="/"))
 

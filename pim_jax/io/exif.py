@@ -1,13 +1,13 @@
 """EXIF data: kept byte by byte where that is safe, and always of an upright picture."""
 
 import struct
-from typing import BinaryIO
 
 import PIL.ExifTags
 import PIL.Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pim_jax.io.damage import DamagedError, decoding
+from pim_jax.io.files import Stream
 
 PREFIX = b"Exif\0\0"  # in front of the byte order mark, in JPEG and in Pillow
 _ORIENTATION = int(PIL.ExifTags.Base.Orientation)
@@ -65,7 +65,7 @@ def read(image: PIL.Image.Image) -> tuple[bytes | None, int, Notes]:
 
 
 def of_tiff(
-    stream: BinaryIO, offset: int, byte_order: str, big: bool
+    stream: Stream, offset: int, byte_order: str, big: bool
 ) -> tuple[bytes | None, Notes]:
     """What a directory of a TIFF file has of EXIF that describes the picture.
 

@@ -2,12 +2,17 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import secrets
 import tempfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import BinaryIO
+
+# To read bytes from, or to write them to; at run time BytesIO is no BinaryIO.
+Stream = BinaryIO | io.BytesIO
 
 
 def existing(path: str | Path) -> Path:

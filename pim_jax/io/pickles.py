@@ -16,11 +16,12 @@ import pickletools
 import struct
 import sys
 from collections.abc import Callable, Mapping
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from pim_jax.io.damage import DamagedError, decoding
+from pim_jax.io.files import Stream
 
 _T = TypeVar("_T")
 
@@ -62,7 +63,7 @@ Calls = Mapping[tuple[str, str], Callable[..., Any]]
 
 
 def load(
-    file: IO[bytes],
+    file: Stream,
     size: int,
     calls: Calls,
     refer: Callable[[Any], Any] | None = None,
@@ -121,7 +122,7 @@ class _Bounded:
     The length in an instruction may be any number, and memory is reserved before reading.
     """
 
-    def __init__(self, file: IO[bytes], size: int) -> None:
+    def __init__(self, file: Stream, size: int) -> None:
         self._file, self._size = file, size
         self.readline = file.readline
 

@@ -11,7 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     return dict(found)
 
 
-def _read_zip(file: IO[bytes], size: int) -> Any:
+def _read_zip(file: files.Stream, size: int) -> Any:
     with decoding(*_ZIP_DAMAGE):
         archive = zipfile.ZipFile(file)
         members = {member.filename: member for member in archive.infolist()}
@@ -115,7 +115,7 @@ def _read_zip(file: IO[bytes], size: int) -> Any:
     )
 
 
-def _read_stream(file: IO[bytes], size: int) -> Any:
+def _read_stream(file: files.Stream, size: int) -> Any:
     """Magic number, protocol, machine, object, keys; then the bytes of each key."""
     for expected in (_MAGIC, _PROTOCOL):
         if pickles.load(file, size, _CALLS) != expected:

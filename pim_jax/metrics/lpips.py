@@ -30,7 +30,7 @@ from pim_jax.features import linear_weights as head_functions
 from pim_jax.features import torchvision
 from pim_jax.features.backbones import MINIMUM_SIZE, Backbone, normalise, taps
 from pim_jax.io import files, npz, torch_files
-from pim_jax.metric import Metric, check_images, compiled, on_device
+from pim_jax.metric import Images, Metric, check_images, compiled, on_device
 from pim_jax.metrics.entry import Entry
 from pim_jax.ops import bounds
 
@@ -132,18 +132,14 @@ class LpipsMetric(Metric):
         """The names of the compared layers."""
         return self.function.trunk.layers  # type: ignore[attr-defined,no-any-return]
 
-    def per_layer(
-        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
-    ) -> Float[Array, "n k"]:
+    def per_layer(self, image_a: Images, image_b: Images) -> Float[Array, "n k"]:
         """What each of `layers` adds to the distance (`retPerLayer` of the package).
 
         Same requirements for the images as for calling the metric.
         """
         return self._compiled(_PerLayer, image_a, image_b)
 
-    def spatial(
-        self, image_a: Float[Array, "n h w 3"], image_b: Float[Array, "n h w 3"]
-    ) -> Float[Array, "n h w"]:
+    def spatial(self, image_a: Images, image_b: Images) -> Float[Array, "n h w"]:
         """Where the images differ: the layers' maps, enlarged and summed.
 
         Its mean is near the distance, not equal. Same requirements for the images as for
@@ -152,7 +148,7 @@ class LpipsMetric(Metric):
         return self._compiled(_Spatial, image_a, image_b)
 
     def _compiled(
-        self, part: Callable[..., Any], image_a: Array, image_b: Array
+        self, part: Callable[..., Any], image_a: Images, image_b: Images
     ) -> Any:
         images = check_images(image_a, image_b, minimum_size=self.minimum_size)
         return compiled(part(self.function), self.params, *images)

@@ -47,7 +47,7 @@ def _fold_channels(image: Float[Array, "n h w c"]) -> Float[Array, "n*c h w"]:
     return jnp.moveaxis(image, -1, 1).reshape(n * c, h, w)
 
 
-def _unfold_channels(maps: Float[Array, "n*c h w"], c: int) -> Float[Array, "n h w c"]:
+def _unfold_channels(maps: Float[Array, "m h w"], c: int) -> Float[Array, "n h w c"]:
     return jnp.moveaxis(maps.reshape(-1, c, *maps.shape[1:]), 1, -1)
 
 

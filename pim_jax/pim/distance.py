@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pim_jax import distributions
 from pim_jax.distributions import Mixture
-from pim_jax.metric import Metric, check_images, compiled, on_device
+from pim_jax.metric import Images, Metric, check_images, compiled, on_device
 from pim_jax.ops import bounds
 from pim_jax.pim.initialization import init_params
 from pim_jax.pim.model import ModelConfig, Pim, position_weights, positions
@@ -89,7 +89,7 @@ class PimMetric(Metric):
         """The architecture."""
         return self.function.config  # type: ignore[attr-defined]
 
-    def represent(self, image: Float[Array, "n h w 3"]) -> Representation:
+    def represent(self, image: Images) -> Representation:
         """q(z|image) at every level, coarsest first: logits (n, h, w, m), loc (…, m, z).
 
         Same requirements for the image as for calling the metric.
@@ -118,7 +118,12 @@ class PimMetric(Metric):
         return dataclasses.replace(self, function=PimFunction(self.config, points))
 
     def estimate(
-        self, image_a: Array, image_b: Array, *, key: PRNGKeyArray, samples: int = 1
+        self,
+        image_a: Images,
+        image_b: Images,
+        *,
+        key: PRNGKeyArray,
+        samples: int = 1,
     ) -> Float[Array, " n"]:
         """The published Monte Carlo estimate; see `compare_sampled`."""
         images = check_images(image_a, image_b, minimum_size=self.minimum_size)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import rich.console
@@ -102,7 +102,7 @@ class Report:
             "training", total=steps, completed=start_step, rate="", terms="compiling"
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Report":
         self._bar.start()
         return self
 

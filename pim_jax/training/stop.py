@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -42,7 +42,7 @@ class StopSignal:
         else:
             self._received = True
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StopSignal":
         # Only the main thread may ask for signals.
         if threading.current_thread() is not threading.main_thread():
             return self

@@ -23,13 +23,14 @@ class TrainState(flax.struct.PyTreeNode):
     """All that changes during training; every leaf is a plain array.
 
     Attributes:
-      step: number of updates done so far, int32 scalar.
+      step: number of updates done so far, int32 scalar. (JAX makes such trees of other
+        things too, shapes for example.)
       params: what the optimizer moves.
       ema_params: exponential moving average of `params`, what evaluation uses.
       opt_state: the optimizer's own state.
     """
 
-    step: jax.Array
+    step: Any
     params: Params
     ema_params: Params
     opt_state: optax.OptState

@@ -13,11 +13,11 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from pim_jax.io.damage import DamagedError, decoding
+from pim_jax.io.files import Stream
 from pim_jax.io.images import heif, pillow, tiff
 from pim_jax.io.images.pillow import LARGEST_PNG_PROFILE as LARGEST_PNG_PROFILE
 from pim_jax.io.images.pillow import in_srgb as in_srgb
@@ -31,7 +31,7 @@ SUFFIXES = (
 NAMES = "PNG, JPEG, WebP, TIFF, BMP, PPM, GIF, JPEG 2000, AVIF, HEIC"  # in messages
 
 
-def read(source: str | Path | BinaryIO, frame: int | None = None) -> StoredImage:
+def read(source: str | Path | Stream, frame: int | None = None) -> StoredImage:
     """An image file: PNG, JPEG, WebP, TIFF, BMP, PPM, GIF, JPEG 2000, AVIF or HEIC.
 
     Grey, palette and RGB, each with or without transparency; CMYK becomes sRGB, by its
@@ -90,7 +90,7 @@ def _named_errors(name: str) -> Iterator[None]:
         ) from error
 
 
-def _read(stream: BinaryIO, frame: int | None) -> StoredImage:
+def _read(stream: Stream, frame: int | None) -> StoredImage:
     if frame is not None and frame < 0:
         raise RefusedError(f"frame: expected 0 or more, found {frame}")
     head = stream.read(12)

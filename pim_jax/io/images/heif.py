@@ -1,12 +1,13 @@
 """HEIC files, by libheif."""
 
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from pim_jax.io import exif as exif_data
 from pim_jax.io.damage import decoding
+from pim_jax.io.files import Stream
 from pim_jax.io.images.stored import (
     DAMAGE,
     RefusedError,
@@ -20,7 +21,7 @@ from pim_jax.io.images.stored import (
 )
 
 
-def read(stream: BinaryIO, frame: int | None) -> StoredImage:
+def read(stream: Stream, frame: int | None) -> StoredImage:
     """The content of a HEIC file."""
     try:
         import pillow_heif  # Only here: it comes with an extra.

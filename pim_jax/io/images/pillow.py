@@ -5,7 +5,6 @@ import io
 import struct
 import threading
 import warnings
-from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -16,6 +15,7 @@ from jaxtyping import UInt16
 
 from pim_jax.io import exif as exif_data
 from pim_jax.io.damage import decoding
+from pim_jax.io.files import Stream
 from pim_jax.io.images.stored import (
     DAMAGE,
     Plane,
@@ -87,7 +87,7 @@ OWN_SETTINGS = _OwnSettings()
 
 
 def opened(
-    stream: BinaryIO, formats: tuple[str, ...] = _FORMATS
+    stream: Stream, formats: tuple[str, ...] = _FORMATS
 ) -> PIL.Image.Image | None:
     """An image that is not decoded yet; None for none of the formats.
 
@@ -105,7 +105,7 @@ def opened(
             return None
 
 
-def read(image: PIL.Image.Image, stream: BinaryIO, frame: int | None) -> StoredImage:
+def read(image: PIL.Image.Image, stream: Stream, frame: int | None) -> StoredImage:
     """The content of an image that Pillow has opened, from the stream of its file."""
     # MPO is JPEG with more pictures behind the first: previews and depth.
     with decoding(*DAMAGE):
@@ -200,7 +200,7 @@ def in_srgb(image: PIL.Image.Image, icc: bytes) -> PIL.Image.Image:
     return converted
 
 
-def _depth(image: PIL.Image.Image, stream: BinaryIO) -> int:
+def _depth(image: PIL.Image.Image, stream: Stream) -> int:
     """Bits of a channel where Pillow would not give the file exactly; else 8."""
     if image.format == "PNG":
         # Signature, length, "IHDR", width, height, bit depth.
@@ -243,7 +243,7 @@ def _unpacked(format: str, data: bytes, place: int) -> tuple[int, ...]:
         return struct.unpack_from(format, data, place)
 
 
-def _png(stream: BinaryIO) -> np.ndarray:
+def _png(stream: Stream) -> np.ndarray:
     stream.seek(0)
     with by_imagecodecs():
         import imagecodecs  # Only here: 8 bits do without.
@@ -251,7 +251,7 @@ def _png(stream: BinaryIO) -> np.ndarray:
         return imagecodecs.png_decode(stream.read())
 
 
-def _jpeg_2000(stream: BinaryIO) -> np.ndarray:
+def _jpeg_2000(stream: Stream) -> np.ndarray:
     stream.seek(0)
     with by_imagecodecs():
         import imagecodecs  # Only here: 8 bits do without.

@@ -3,12 +3,13 @@
 import dataclasses
 import io
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from pim_jax.io import exif as exif_data
 from pim_jax.io.damage import decoding
+from pim_jax.io.files import Stream
 from pim_jax.io.images import pillow
 from pim_jax.io.images.stored import (
     DAMAGE,
@@ -64,7 +65,7 @@ _EXTRA_SAMPLES = {1: "associated", 2: "unassociated"}
 _LARGEST_TILE = 2**22
 
 
-def read(stream: BinaryIO, frame: int | None) -> StoredImage:
+def read(stream: Stream, frame: int | None) -> StoredImage:
     """The content of a TIFF file: by Pillow, or by libtiff where Pillow would not do."""
     tags = _tiff_tags(stream, frame)
     if tags.bits < 16 and not (tags.plain and tags.planar):
@@ -80,7 +81,7 @@ def read(stream: BinaryIO, frame: int | None) -> StoredImage:
     return _read_plain_tiff(stream, tags, frame or 0)
 
 
-def _read_plain_tiff(stream: BinaryIO, tags: _Tiff, frame: int) -> StoredImage:
+def _read_plain_tiff(stream: Stream, tags: _Tiff, frame: int) -> StoredImage:
     stream.seek(0)
     values = _tiff(stream.read(), tags, frame)
     samples, alpha = split(values)
@@ -112,7 +113,7 @@ def _tiff(data: bytes, tags: _Tiff, frame: int) -> Samples:
     return (np.moveaxis(found, 0, 2) if planes else found).reshape(shape)
 
 
-def _tiff_tags(stream: BinaryIO, frame: int | None) -> _Tiff:
+def _tiff_tags(stream: Stream, frame: int | None) -> _Tiff:
     """Of the chosen page; ValueError for one that is not an image of a kind we read."""
     import tifffile  # Only here: few files are TIFF.
 

@@ -28,7 +28,7 @@ def conv(
     kernel: Float[Array, "k k i o"],
     stride: int,
     inside: bool = False,
-) -> Float[Array, "n h/s w/s o"]:
+) -> Float[Array, "n h2 w2 o"]:
     """Cross-correlation at every `stride`-th sample; sizes are divided rounding up.
 
     Args:
@@ -78,7 +78,7 @@ def _transpose(kernel: Float[Array, "k k i o"]) -> Float[Array, "k k o i"]:
 
 def _correlate(
     large: Float[Array, "n h w i"],
-    small: Float[Array, "n h/s w/s o"],
+    small: Float[Array, "n h2 w2 o"],
     size: int,
     stride: int,
 ) -> Float[Array, "k k i o"]:
@@ -140,7 +140,7 @@ def conv_transpose(
     kernel: Float[Array, "k k i o"],
     stride: int,
     inside: bool = False,
-) -> Float[Array, "n h*s w*s o"]:
+) -> Float[Array, "n h2 w2 o"]:
     """Spreads each sample over an output `stride` times as large.
 
     The output's sample s j + t - k // 2 receives x[j] kernel[t'], t' = k - 1 - t: the
@@ -200,7 +200,7 @@ def by_phases(
     stride: int,
     convolution: Callable[..., Array] = _unstrided,
     left_out: int = 0,
-) -> Float[Array, "n h*s w*s o"]:
+) -> Float[Array, "n h2 w2 o"]:
     """`conv_transpose` as s^2 small convolutions.
 
     One for each place of an output sample between those of the input.
@@ -223,7 +223,7 @@ def by_phases(
 
 def by_products(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
-) -> Float[Array, "n h*s w*s o"]:
+) -> Float[Array, "n h*{stride} w*{stride} o"]:
     """`conv_transpose` as one matrix product, whose columns are shifted and added."""
     products = jnp.einsum("nhwi,abio->nhwabo", x, kernel)
 

@@ -43,7 +43,7 @@ def learned(monkeypatch):
             raise ValueError(f"no codec {name!r}")
         return Halves()
 
-    monkeypatch.setattr(runners.weights, "load", load)
+    monkeypatch.setattr(runners.loading, "load", load)
 
 
 @pytest.fixture(scope="module")

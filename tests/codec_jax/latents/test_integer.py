@@ -88,7 +88,7 @@ def inputs_of(rng, shape, largest=200):
 @pytest.mark.parametrize("means", [True, False])
 def test_equals_the_network_that_is_trained(means):
     rng = np.random.default_rng(0)
-    params = random_params(rng, means)
+    params = jax.tree.map(jnp.asarray, random_params(rng, means))
     model = integer.IntegerHyperSynthesis(LATENTS, means)
     layers = integer.freeze(params, model)
     z = inputs_of(rng, (2, 5, 7, INPUTS), 12)

@@ -28,7 +28,7 @@ def test_each_latent_is_decoded_once_and_each_step_reaches_every_place():
 
 
 def test_space_to_depth_is_undone():
-    x = np.arange(2 * 8 * 12 * 3, dtype=np.float32).reshape(2, 8, 12, 3)
+    x = jnp.arange(2 * 8 * 12 * 3, dtype=jnp.float32).reshape(2, 8, 12, 3)
     deep = blocks.space_to_depth(x, 4)
     np.testing.assert_array_equal(deep[1, 1, 2, :3], x[1, 4, 8])
     np.testing.assert_array_equal(blocks.depth_to_space(deep, 4), x)

@@ -88,8 +88,10 @@ def test_builders_write_what_the_folder_holds(official, tmp_path):
         assert "tensorflow" not in sys.modules
 
 
-class FakeManager:
+class FakeManager(bapps.tfds.download.DownloadManager):
     """A download manager that hands out one local archive."""
+
+    download_dir = None  # a property
 
     def __init__(self, archive, folder):
         self.archive = archive

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def test_examples_are_the_frames_of_the_clips(videos, prepared):
 def test_works_without_tensorflow(videos, tmp_path):
     program = f"""
 import sys
+from pathlib import Path
 from pim_jax.data import frame_runs, video
 prepared = video.prepare({str(videos)!r}, {str(tmp_path)!r}, run_length=3)
 runs = frame_runs.open_runs(prepared, "train")
@@ -225,7 +227,7 @@ def fake_clips(n, start=0):
     numbers = range(start, start + n)
     digests = [hashlib.sha256(str(i).encode()).hexdigest() for i in numbers]
     return [
-        clip_folder.Clip(f"{i}.mp4", None, digest, digest)
+        clip_folder.Clip(f"{i}.mp4", Path(f"{i}.mp4"), digest, digest)
         for i, digest in zip(numbers, digests, strict=True)
     ]
 

@@ -50,7 +50,9 @@ def test_what_is_known_is_not_computed_again(tmp_path):
     np.testing.assert_array_equal(first, expected)
     np.testing.assert_array_equal(again, expected)
     # One pair that is new, in pixels that are known.
-    more, one = calls(kept.Kept(metric, kept.Store(path)), pairs=[*PAIRS, (4, 1)])
+    more, one = calls(
+        kept.Kept(metric, kept.Store(path)), pairs=np.array([*PAIRS, (4, 1)])
+    )
     assert one == 1
     np.testing.assert_array_equal(more[:5], expected)
     assert path.read_text().splitlines()[0] == "pair,distance"

@@ -82,7 +82,7 @@ def test_gaussian_kl():
 
 def test_moments():
     z = normal(30, 4)
-    found = realism.moments(z)
+    found = realism.moments(np.asarray(z))
     np.testing.assert_allclose(found.mean, np.mean(z, axis=0), atol=1e-6)
     np.testing.assert_allclose(found.covariance, np.cov(np.asarray(z).T), atol=1e-5)
 

@@ -1,5 +1,6 @@
 """The checks of realism on a small untrained PIM and on pixels."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,7 +28,7 @@ def results():
 
 def test_pixels_are_blocks():
     image = np.random.default_rng(0).uniform(size=(2, 16, 8, 3)).astype(np.float32)
-    levels = realism_checks.pixels(image)
+    levels = realism_checks.pixels(jnp.asarray(image))
     assert [level.loc.shape for level in levels] == [(2, 8, 4, 1, 12), (2, 4, 2, 1, 12)]
     block = levels[0].loc[1, 3, 2, 0] * realism_checks.PIXEL_DEVIATION
     np.testing.assert_allclose(block, image[1, 6:8, 4:6].ravel(), rtol=1e-6)

@@ -13,7 +13,9 @@ def test_boxes_bring_the_shorter_side_near_256():
 def test_box_average_leaves_incomplete_boxes_out():
     image = np.random.RandomState(0).rand(2, 7, 8, 3).astype(np.float32)
     expected = image[:, :6, :6].reshape(2, 2, 3, 2, 3, 3).mean(axis=(2, 4))
-    np.testing.assert_allclose(averaging.box_average(image, 3), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        averaging.box_average(jnp.asarray(image), 3), expected, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("beyond", ["edge", "constant"])
@@ -21,7 +23,9 @@ def test_halving_odd_sizes(beyond):
     image = np.random.RandomState(0).rand(1, 3, 5, 1).astype(np.float32)
     padded = np.pad(image, ((0, 0), (0, 1), (0, 1), (0, 0)), mode=beyond)
     expected = padded.reshape(1, 2, 2, 3, 2, 1).mean(axis=(2, 4))
-    np.testing.assert_allclose(averaging.halve(image, beyond), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        averaging.halve(jnp.asarray(image), beyond), expected, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_roots_and_powers_have_finite_gradients():
 
 
 def test_dissimilarity_is_what_similarity_leaves():
-    a, b = np.random.RandomState(0).rand(2, 20).astype(np.float32)
+    a, b = jnp.float32(np.random.RandomState(0).rand(2, 20))
     np.testing.assert_allclose(
         safe_math.dissimilarity(a, b, 0.1),
         1 - safe_math.similarity(a, b, 0.1),

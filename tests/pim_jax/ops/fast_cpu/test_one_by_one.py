@@ -6,7 +6,7 @@ from pim_jax.ops.fast_cpu.one_by_one import one_by_one
 
 
 def test_equals_the_whole_batch_with_its_gradient():
-    images = np.random.RandomState(0).rand(3, 4, 5).astype(np.float32)
+    images = jnp.float32(np.random.RandomState(0).rand(3, 4, 5))
 
     def function(batch):
         return jnp.abs(jnp.fft.fft2(batch)) * jnp.max(batch, axis=(1, 2), keepdims=True)
