@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from pim_jax.ops import bounds
 _BEYOND = 1e-6
 # Those a metric is called with; `check_images` makes them float32 arrays of JAX.
 Images = Shaped[Array | np.ndarray, "n h w 3"]
+
+_Same = TypeVar("_Same", bound="Metric")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -57,7 +59,7 @@ class Metric:
         super().__init_subclass__(**options)
         _register(cls)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self: _Same, **changes: Any) -> _Same:
         """The metric with other attributes."""
         return dataclasses.replace(self, **changes)
 
