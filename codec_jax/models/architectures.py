@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from ml_collections import ConfigDict
+
 from codec_jax.models import bls2017, bmshj2018, mbt2018, quadtree
 from codec_jax.models import config as config_module
 from codec_jax.models.codec import Codec
@@ -77,7 +79,7 @@ def networks(config: Architecture) -> Codec:
     return compose[type(config)](config)
 
 
-def from_dict(values: Mapping[str, Any]) -> Architecture:
+def from_dict(values: Mapping[str, Any] | ConfigDict) -> Architecture:
     """A configuration from what `to_dict` has written, or a config's block `model`.
 
     Raises:

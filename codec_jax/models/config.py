@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ml_collections import ConfigDict
+
 # Of the published mean-scale models, low rate to high: CompressAI's eight qualities.
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
 
@@ -123,7 +125,7 @@ class CodecConfig:
             raise ValueError(f"model.{name} is {value!r}, expected one of {allowed}")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "CodecConfig":
+    def from_dict(cls, values: Mapping[str, Any] | ConfigDict) -> "CodecConfig":
         """From a config's `model` block or a JSON object.
 
         Raises:

@@ -17,6 +17,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from codec_jax.blocks import Dense, DepthConvBlock, depth_to_space, space_to_depth
 from codec_jax.latents.quadtree import (
@@ -85,7 +86,7 @@ class QuadtreeConfig:
             )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "QuadtreeConfig":
+    def from_dict(cls, values: Mapping[str, Any] | ConfigDict) -> "QuadtreeConfig":
         """From a JSON object.
 
         Raises:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from pim_jax.distributions import Mixture
 from pim_jax.ops import pyramids
@@ -47,7 +48,7 @@ PADDINGS = ("same", "valid")
 DTYPES = ("float32", "bfloat16")
 
 
-def _check_counts(options: Mapping[str, Any]) -> None:
+def _check_counts(options: Mapping[str, Any] | ConfigDict) -> None:
     """ValueError unless whole numbers stand where they have to."""
     filters = options.get("filters", ())
     if not isinstance(filters, list | tuple):
@@ -112,7 +113,7 @@ class ModelConfig:
             )
 
     @classmethod
-    def from_dict(cls, options: Mapping[str, Any]) -> "ModelConfig":
+    def from_dict(cls, options: Mapping[str, Any] | ConfigDict) -> "ModelConfig":
         """The configuration with `options`.
 
         Raises: ValueError, which names an option that is unknown or has a wrong value.

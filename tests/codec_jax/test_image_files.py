@@ -452,6 +452,7 @@ def test_cut_off_files_are_refused():
             np.testing.assert_array_equal(picture.pixels, whole.pixels)
 
 
+@pytest.mark.filterwarnings("ignore::codec_jax.image_files.FileWarning")
 def test_damaged_files_raise_nothing_but_value_errors():
     rng = np.random.default_rng(1)
     refused = 0
