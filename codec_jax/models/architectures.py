@@ -1,16 +1,15 @@
 """From a configuration to the networks of a codec: the one place that knows them all."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
-
-from ml_collections import ConfigDict
 
 from codec_jax.models import bls2017, bmshj2018, mbt2018, quadtree
 from codec_jax.models import config as config_module
 from codec_jax.models.codec import Codec
 from codec_jax.models.config import CodecConfig, Storage
 from codec_jax.models.quadtree import QuadtreeConfig
+from pim_jax.io.options import Options
 
 
 @runtime_checkable
@@ -79,7 +78,7 @@ def networks(config: Architecture) -> Codec:
     return compose[type(config)](config)
 
 
-def from_dict(values: Mapping[str, Any] | ConfigDict) -> Architecture:
+def from_dict(values: Options) -> Architecture:
     """A configuration from what `to_dict` has written, or a config's block `model`.
 
     Raises:

@@ -3,10 +3,9 @@
 import dataclasses
 import enum
 import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
-from ml_collections import ConfigDict
+from pim_jax.io.options import Options
 
 # Of the published mean-scale models, low rate to high: CompressAI's eight qualities.
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
@@ -125,20 +124,20 @@ class CodecConfig:
             raise ValueError(f"model.{name} is {value!r}, expected one of {allowed}")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any] | ConfigDict) -> "CodecConfig":
+    def from_dict(cls, values: Options) -> "CodecConfig":
         """From a config's `model` block or a JSON object.
 
         Raises:
           ValueError: an unknown key, or a value that is not allowed.
         """
+        given = dict(values)
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(set(given) - known)
         if unknown:
             raise ValueError(f"model has no {unknown}, only {sorted(known)}")
         lists = ("factorized_filters", "lambdas")
         chosen: dict[str, Any] = {
-            key: tuple(value) if key in lists else value
-            for key, value in dict(values).items()
+            key: tuple(value) if key in lists else value for key, value in given.items()
         }
         return cls(**chosen)
 

@@ -11,13 +11,11 @@ https://arxiv.org/abs/2502.20762, and its repository), the gains for each rate C
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
 from codec_jax.blocks import Dense, DepthConvBlock, depth_to_space, space_to_depth
 from codec_jax.latents.quadtree import (
@@ -29,6 +27,7 @@ from codec_jax.latents.quadtree import (
 from codec_jax.layers import Cells
 from codec_jax.models.codec import Codec
 from codec_jax.models.config import LAMBDAS, Storage
+from pim_jax.io.options import Options
 
 _STRIDE = 16  # pixels between two latents
 _PATCH = 8  # pixels between two features of the transforms
@@ -86,18 +85,19 @@ class QuadtreeConfig:
             )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any] | ConfigDict) -> "QuadtreeConfig":
+    def from_dict(cls, values: Options) -> "QuadtreeConfig":
         """From a JSON object.
 
         Raises:
           ValueError: an unknown key, or a value that is not allowed.
         """
+        given = dict(values)
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(set(given) - known)
         if unknown:
             raise ValueError(f"model has no {unknown}, only {sorted(known)}")
-        lists = {k: tuple(v) for k, v in values.items() if k == "lambdas"}
-        return cls(**{**values, **lists})
+        lists = {k: tuple(v) for k, v in given.items() if k == "lambdas"}
+        return cls(**{**given, **lists})
 
     def to_dict(self) -> dict[str, Any]:
         """As numbers and text, for JSON."""

@@ -12,7 +12,7 @@ Two variants exist. `published` is the architecture of the released code and wei
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
 from pim_jax.distributions import Mixture
+from pim_jax.io.options import Options
 from pim_jax.ops import pyramids
 from pim_jax.ops.fast_cpu import convolution
 
@@ -48,7 +48,7 @@ PADDINGS = ("same", "valid")
 DTYPES = ("float32", "bfloat16")
 
 
-def _check_counts(options: Mapping[str, Any] | ConfigDict) -> None:
+def _check_counts(options: dict[str, Any]) -> None:
     """ValueError unless whole numbers stand where they have to."""
     filters = options.get("filters", ())
     if not isinstance(filters, list | tuple):
@@ -113,20 +113,20 @@ class ModelConfig:
             )
 
     @classmethod
-    def from_dict(cls, options: Mapping[str, Any] | ConfigDict) -> "ModelConfig":
+    def from_dict(cls, options: Options) -> "ModelConfig":
         """The configuration with `options`.
 
         Raises: ValueError, which names an option that is unknown or has a wrong value.
         """
+        given = dict(options)
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(options) - known)
+        unknown = sorted(set(given) - known)
         if unknown:
             raise ValueError(f"unknown model options {unknown}; known: {sorted(known)}")
-        _check_counts(options)
-        options = dict(options)
-        if "filters" in options:
-            options["filters"] = tuple(options["filters"])
-        return cls(**options)
+        _check_counts(given)
+        if "filters" in given:
+            given["filters"] = tuple(given["filters"])
+        return cls(**given)
 
     @property
     def components(self) -> int:
