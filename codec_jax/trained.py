@@ -435,7 +435,7 @@ class TrainedCodec:
         step: int,
         size: tuple[int, ...],
         progress: Progress = lambda stage, share: None,
-    ) -> UInt8[np.ndarray, "h w 3"]:
+    ) -> UInt8[np.ndarray, "h2 w2 3"]:
         """The image of dequantised latents."""
 
         def transform(

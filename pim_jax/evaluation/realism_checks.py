@@ -293,7 +293,7 @@ def check_table(results: Mapping[str, Results], settings: Settings) -> Table:
         for measure in r.natural:
             values = {"natural": r.natural[measure]}
             for name in CHECKED:
-                strengths = (0, *DISTORTIONS[name].strengths)
+                strengths = [0, *DISTORTIONS[name].strengths]
                 found = [r.natural[measure], *r.distorted[name][measure]]
                 values[name] = scores.spearman(strengths, found)
             strongest = r.distorted["jpeg"][measure][-1]

@@ -12,7 +12,7 @@ rate falls along one cosine and the optimiser stays, so fewer steps suffice.
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -139,7 +139,7 @@ def _step(
     reference: Array,
     image: Array,
     state: optax.OptState,
-) -> tuple[Array, ...]:
+) -> tuple[Any, ...]:
     """Image and state after a step; distance and PSNR before it."""
 
     def total(image: Array) -> tuple[Array, tuple[Array, Array]]:

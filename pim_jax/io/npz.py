@@ -25,6 +25,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     with (
         named(f"{path} is not a readable .npz file"),
         decoding(*_DAMAGE),
-        np.load(path, allow_pickle=False) as stored,
+        # NumPy leaves a file open of which it cannot read the beginning.
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as stored,
     ):
         return dict(stored)
