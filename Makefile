@@ -11,7 +11,7 @@ comma = ,
 WORKERS ?= 2
 SPREAD = -n $(WORKERS) --dist loadfile
 
-.PHONY: install demo test test-fast lint docs results bench ship-codec ship-pim clean
+.PHONY: install demo test test-fast test-checked lint docs results bench ship-codec ship-pim clean
 
 install: $(VENV)/.installed
 
@@ -39,6 +39,10 @@ test: install
 
 test-fast: install
 	$(BIN)/python -m pytest $(SPREAD) -m 'not slow' $(ARGS)
+
+# Annotations of shapes and types are checked at every call, and warnings are errors.
+test-checked: install
+	CHECK_ANNOTATIONS=1 $(BIN)/python -m pytest $(SPREAD) -W error -m 'not slow' $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -26,17 +26,19 @@ import jax
 import jaxtyping
 import pytest
 
-# Before either package is imported: every call of their functions is checked against the
-# annotations, shapes and dtypes of arrays included. As in static checks (PEP 484), an int
-# is also a float.
+# With CHECK_ANNOTATIONS=1 (`make test-checked`), before either package is imported: every
+# call of their functions is checked against the annotations, shapes and dtypes of arrays
+# included. As in static checks (PEP 484), an int is also a float.
 #
 # Annotations say what is right. What a function does with wrong input, such as raising a
 # ValueError that says what is wrong, is tested within `pytest.raises`, where annotations
 # are not checked, as they are not for users.
-jaxtyping.install_import_hook(
-    ["pim_jax", "codec_jax"],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
+CHECKED = bool(os.environ.get("CHECK_ANNOTATIONS"))
+if CHECKED:
+    jaxtyping.install_import_hook(
+        ["pim_jax", "codec_jax"],
+        "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+    )
 
 # Shells start what runs in the background with Ctrl-C ignored, and so would be all
 # programs that tests start and interrupt.
@@ -59,7 +61,8 @@ def _raises_unchecked(*expected: Any, **match: Any) -> Iterator[Any]:
             jaxtyping.config.update("jaxtyping_disable", before)
 
 
-pytest.raises = _raises_unchecked
+if CHECKED:
+    pytest.raises = _raises_unchecked
 
 ROOT = Path(__file__).resolve().parents[1]
 
