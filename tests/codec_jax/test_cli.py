@@ -219,8 +219,8 @@ def test_models(run, monkeypatch, folder, tmp_path):
     data = (folder / "codec.npz").read_bytes()
     (tmp_path / "packaged").mkdir()
     (tmp_path / "packaged" / "x.npz").write_bytes(data)
-    monkeypatch.setattr(loading.resources, "files", lambda package: tmp_path)
-    sha256 = loading.hashlib.sha256(data).hexdigest()
+    monkeypatch.setattr(loading.files.resources, "files", lambda package: tmp_path)
+    sha256 = hashlib.sha256(data).hexdigest()
     (tmp_path / "packaged" / "x.sha256").write_text(f"{sha256}  x.npz\n")
     monkeypatch.setattr(loading, "PACKAGED", {"small": "x.npz"})
     out = run("models")[1]

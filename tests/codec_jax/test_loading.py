@@ -15,6 +15,7 @@ from codec_jax import freezing, loading
 from codec_jax.entropy import factorized
 from codec_jax.latents import integer
 from codec_jax.models.quadtree import QuadtreeConfig
+from pim_jax.io import files
 from pim_jax.training import checkpoint, run_config
 from tests.codec_jax import small_codecs
 
@@ -129,8 +130,8 @@ def test_unknown_names_get_a_suggestion(monkeypatch):
 def test_packaged_weights_are_verified(stored, codec, monkeypatch, tmp_path):
     (tmp_path / "packaged").mkdir()
     (tmp_path / "packaged" / "x.npz").write_bytes(stored)
-    monkeypatch.setattr(loading.resources, "files", lambda package: tmp_path)
-    right = loading.hashlib.sha256(stored).hexdigest()
+    monkeypatch.setattr(loading.files.resources, "files", lambda package: tmp_path)
+    right = files.sha256(stored)
     sums = tmp_path / "packaged" / "x.sha256"
     sums.write_text(f"{right}  x.npz\n")
     monkeypatch.setattr(loading, "PACKAGED", {"good": "x.npz"})
