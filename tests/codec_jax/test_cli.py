@@ -21,6 +21,7 @@ import pim_jax
 from codec_jax import cli, cli_files, image_files, loading
 from codec_jax.coding import bitstream, range_coder, tensorflow_engine
 from codec_jax.evaluation.classical import CLASSICAL
+from pim_jax.io import files
 from pim_jax.training import run_config
 from tests.codec_jax import small_codecs
 
@@ -220,7 +221,7 @@ def test_models(run, monkeypatch, folder, tmp_path):
     (tmp_path / "packaged").mkdir()
     (tmp_path / "packaged" / "x.npz").write_bytes(data)
     monkeypatch.setattr(loading.files.resources, "files", lambda package: tmp_path)
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = files.sha256(data)
     (tmp_path / "packaged" / "x.sha256").write_text(f"{sha256}  x.npz\n")
     monkeypatch.setattr(loading, "PACKAGED", {"small": "x.npz"})
     out = run("models")[1]
